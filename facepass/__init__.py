@@ -1,0 +1,5 @@
+"""FacePass: finds the photos of one person in one photo session."""
+
+from importlib.metadata import version
+
+__version__ = version("facepass")

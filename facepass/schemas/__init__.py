@@ -1,0 +1,4 @@
+"""Every contract between the parts: ids, events, faces, ledger, HTTP bodies, errors, settings, metrics, logs.
+
+Imports nothing else of FacePass.
+"""

@@ -1,0 +1,101 @@
+"""All error codes and the exceptions that carry them.
+
+A failure is either permanent (trying again changes nothing: it ends in the ledger or in a 4xx answer) or
+transient (the same call may succeed later: it is retried, or answered with a 503).
+"""
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """What went wrong, for programs. The message says the same to a person, with what to do."""
+
+    # events
+    INVALID_EVENT = "invalid_event"
+    """The bytes are not a JSON object of the topic's schema."""
+    INVALID_ID = "invalid_id"
+    """An id is empty, longer than 255 characters, holds NUL, or is neither string nor integer."""
+    OCCURRED_AT_AHEAD = "occurred_at_ahead"
+    """`occurred_at` lies more than five minutes after the record's own timestamp."""
+    FENCED = "fenced"
+    """A deletion at or after the event's `occurred_at` covers it."""
+    OCCURRED_AT_REQUIRED = "occurred_at_required"
+    """The photo or session was deleted: only an event with an `occurred_at` of its own can bring it back."""
+
+    # photo store
+    INVALID_S3_KEY = "invalid_s3_key"
+    """The key is empty, absolute, or leaves the photo store's root or prefix."""
+    PHOTO_NOT_FOUND = "photo_not_found"
+    """The photo store has no object of that key."""
+    STORE_FORBIDDEN = "store_forbidden"
+    """The photo store refuses access to the object."""
+    STORE_UNAVAILABLE = "store_unavailable"
+    """The photo store does not answer, or answers with a server error."""
+
+    # images
+    FILE_TOO_LARGE = "file_too_large"
+    """The file has more bytes than the limit."""
+    TOO_MANY_PIXELS = "too_many_pixels"
+    """The header announces more pixels than the limit."""
+    UNSUPPORTED_IMAGE = "unsupported_image"
+    """Not a JPEG, PNG or WebP file by its first bytes, or a kind of one that is not read (animated)."""
+    DAMAGED_IMAGE = "damaged_image"
+    """The file is truncated or its content cannot be decoded completely."""
+    NO_FACE = "no_face"
+    """No face was found in the selfie."""
+
+    # searches
+    SESSION_NOT_FOUND = "session_not_found"
+    """No photo of this session is known."""
+    INVALID_PARAMETER = "invalid_parameter"
+    """A parameter is missing, of the wrong type or out of range."""
+    LEASE_EXPIRED = "lease_expired"
+    """This replica has not seen the database's deletions recently enough to answer."""
+    OVERLOADED = "overloaded"
+    """Too much is under way at once."""
+    NOT_FOUND = "not_found"
+    """No such route."""
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    """The route exists, for another method."""
+    INTERNAL = "internal"
+    """A defect of FacePass; the log has its traceback."""
+
+    # parts
+    DATABASE_UNAVAILABLE = "database_unavailable"
+    """PostgreSQL does not answer."""
+    BROKER_UNAVAILABLE = "broker_unavailable"
+    """Kafka does not answer."""
+    NOT_MIGRATED = "not_migrated"
+    """The database lacks FacePass's tables, or has those of another version."""
+    GENERATION_MISMATCH = "generation_mismatch"
+    """The database's vectors were made by another model pack or other settings."""
+    INVALID_PACK = "invalid_pack"
+    """A model pack is missing, incomplete, or its files are not the ones its `pack.toml` names."""
+    INVALID_SETTING = "invalid_setting"
+    """A setting is missing or unusable."""
+    MEMORY_BUDGET = "memory_budget"
+    """A session's shard does not fit into the memory budget."""
+
+
+class FacePassError(Exception):
+    """A failure with a code for programs, a message for people and details for both.
+
+    Neither message nor details may hold a vector, pixels, a key or a password.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, **details: str | int | float | None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class PermanentError(FacePassError):
+    """Trying again with the same input fails in the same way."""
+
+
+class TransientError(FacePassError):
+    """The same call may succeed later."""

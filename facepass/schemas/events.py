@@ -1,0 +1,191 @@
+"""The events on the topics: JSON in and out, one schema each, unknown fields ignored."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
+from pydantic_core import from_json
+
+from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.ids import IdText, PhotoId, SessionId
+from facepass.schemas.ledger import UpdateStatus
+
+MAX_AHEAD = timedelta(minutes=5)
+"""How far an event's `occurred_at` may lie after its record's timestamp: a clock that runs further ahead
+would fence photos of the future."""
+
+MAX_S3_KEY_BYTES = 1024
+"""The limit of S3 itself."""
+
+MAX_NAME_CHARACTERS = 1000
+"""Of a session's name and of a studio's id; far more than any real one."""
+
+
+def _text_time(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be an RFC 3339 string such as 2026-05-09T12:30:00Z")  # noqa: TRY004 - pydantic wants ValueError
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError("lies outside the years 1 to 9999") from exc
+
+
+def _storable_text(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain a NUL character")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("must be valid Unicode (it holds half of a surrogate pair)")
+    return value
+
+
+def _short_key(value: str) -> str:
+    if len(_storable_text(value).encode()) > MAX_S3_KEY_BYTES:
+        raise ValueError(f"must have at most {MAX_S3_KEY_BYTES} bytes")
+    return value
+
+
+OccurredAt = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_utc)]
+S3KeyText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_short_key)]
+_Text = Annotated[StrictStr, Field(max_length=MAX_NAME_CHARACTERS), AfterValidator(_storable_text)]
+
+
+class Event(BaseModel):
+    """What every event has.
+
+    Attributes:
+        occurred_at: when it happened, by the producer's clock; the record's timestamp if the producer gave none.
+        occurred_at_given: whether the producer gave it. Without one, an event never passes an existing fence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    topic: ClassVar[str]
+
+    session_id: Annotated[SessionId, IdText]
+    occurred_at: OccurredAt
+    occurred_at_given: bool = Field(default=True, exclude=True)
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class PhotoIndexed(Event):
+    """A photo was uploaded: index it."""
+
+    topic = "photo-indexed"
+
+    photo_id: Annotated[PhotoId, IdText]
+    s3_key: S3KeyText
+
+
+class PhotoDeleted(Event):
+    """A photo was deleted: forget its faces."""
+
+    topic = "photo-deleted"
+
+    photo_id: Annotated[PhotoId, IdText]
+
+
+class SessionDeleted(Event):
+    """A session was deleted: forget the faces of all its photos."""
+
+    topic = "session-deleted"
+
+
+class SessionUpdated(Event):
+    """A session was announced or changed."""
+
+    topic = "session-updated"
+
+    name: _Text | None = None
+    studio_id: Annotated[_Text, BeforeValidator(lambda v: str(v) if type(v) is int else v)] | None = None
+    facepass_enabled: StrictBool = True
+
+
+class IndexUpdate(Event):
+    """What became of an event: a hint to whoever holds the session's shard or waits for the photo.
+
+    Attributes:
+        generation: number of the generation that the revision belongs to.
+        revision: of the session after the change; shards below it are out of date.
+        photo_id: absent for a whole session.
+        faces_detected: with those that the quality gate left out.
+        confidence: of the most confident face.
+        code: the error code, if there is one.
+    """
+
+    topic = "index-updates"
+
+    generation: int
+    revision: int = Field(ge=0)
+    status: UpdateStatus
+    photo_id: Annotated[PhotoId, IdText] | None = None
+    faces_detected: int = 0
+    confidence: float | None = None
+    code: ErrorCode | None = None
+
+
+DEAD_LETTERS_TOPIC = "facepass-dead-letters"
+
+E = TypeVar("E", bound=Event)
+
+
+def decode_event(kind: type[E], value: bytes | None, *, recorded_at: datetime, may_lead: bool = False) -> E:
+    """Decode one record's value.
+
+    Args:
+        kind: the event class of the record's topic.
+        value: the record's bytes; None is a tombstone, which no topic of ours has.
+        recorded_at: the record's own timestamp, aware; stands in for an absent `occurred_at`.
+        may_lead: accept an `occurred_at` far ahead of `recorded_at` (deletions that FacePass itself published).
+
+    Raises:
+        PermanentError: `invalid_event`, `invalid_id` or `occurred_at_ahead`; never repeats the content.
+    """
+    fields = _json_object(kind, value)
+    given = fields.get("occurred_at") is not None
+    fields["occurred_at_given"] = given
+    if not given:
+        fields["occurred_at"] = recorded_at.astimezone(UTC).isoformat()
+    try:
+        event = kind.model_validate(fields)
+    except ValidationError as exc:
+        raise _invalid(kind, exc) from exc
+    if event.occurred_at - recorded_at > MAX_AHEAD and not may_lead:
+        raise PermanentError(
+            ErrorCode.OCCURRED_AT_AHEAD,
+            f"{kind.topic}: occurred_at lies more than {MAX_AHEAD} after the record's timestamp;"
+            " check the producer's clock and send the event again",
+        )
+    return event
+
+
+def _json_object(kind: type[Event], value: bytes | None) -> dict[str, Any]:
+    try:
+        fields = from_json(value or b"")
+    except ValueError as exc:
+        raise PermanentError(ErrorCode.INVALID_EVENT, f"{kind.topic}: the value is not JSON") from exc
+    if not isinstance(fields, dict):
+        raise PermanentError(ErrorCode.INVALID_EVENT, f"{kind.topic}: the value is not a JSON object")
+    return fields
+
+
+def _invalid(kind: type[Event], exc: ValidationError) -> PermanentError:
+    first = exc.errors(include_url=False, include_input=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    code = ErrorCode.INVALID_ID if field in {"session_id", "photo_id"} else ErrorCode.INVALID_EVENT
+    return PermanentError(code, f"{kind.topic}: {field}: {first['msg']}", field=field)

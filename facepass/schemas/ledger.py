@@ -1,0 +1,110 @@
+"""The ledger: what state each photo is in, and what a write did to it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from facepass.schemas.errors import ErrorCode
+from facepass.schemas.faces import PhotoFaces
+from facepass.schemas.ids import PhotoId, SessionId
+
+
+class PhotoState(StrEnum):
+    """Every photo seen is in exactly one; `pending` is the only one that is not terminal."""
+
+    PENDING = "pending"
+    INDEXED = "indexed"
+    NO_FACE = "no_face"
+    FILTERED = "filtered"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
+class UpdateStatus(StrEnum):
+    """What `index-updates` says of a photo or session."""
+
+    PENDING = "pending"
+    INDEXED = "indexed"
+    NO_FACE = "no_face"
+    FILTERED = "filtered"
+    FAILED = "failed"
+    FENCED = "fenced"
+    DELETED = "deleted"
+    SESSION_DELETED = "session_deleted"
+
+
+class Effect(StrEnum):
+    """What a write did."""
+
+    WRITTEN = "written"
+    DUPLICATE = "duplicate"
+    """The row rests on this event or a newer one: nothing changed."""
+    FENCED = "fenced"
+    """A deletion covers the event: nothing changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The record an event came in."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoEvent:
+    """One request to index a photo, as intake, ingest and the sweep hand it to the write doors."""
+
+    session_id: SessionId
+    photo_id: PhotoId
+    s3_key: str
+    occurred_at: datetime
+    occurred_at_given: bool
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoOutcome:
+    """What became of a photo event after fetch and inference.
+
+    Attributes:
+        state: a terminal state, or pending when the store failed for now and the sweep shall try again.
+        found: the faces of an `indexed`, `no_face` or `filtered` photo; None otherwise.
+        error: code of a failure; None otherwise.
+        etag: of the fetched object, if the photo store has one.
+    """
+
+    event: PhotoEvent
+    state: PhotoState
+    found: PhotoFaces | None = None
+    error: ErrorCode | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCounts:
+    """One session's row of the ledger, for the active generation.
+
+    `indexed` counts photos with at least one stored face that are not waiting for a newer event.
+    """
+
+    session_id: SessionId
+    known: bool
+    revision: int
+    pending: int
+    indexed: int
+    no_face: int
+    filtered: int
+    failed: int
+    deleted: int
+    photo_count: int
+    face_count: int
+    last_indexed: datetime | None
+    facepass_enabled: bool | None
+    """None: never announced by `session-updated`."""
+
+    @property
+    def present(self) -> int:
+        """Photos that are not deleted."""
+        return self.pending + self.indexed + self.no_face + self.filtered + self.failed

@@ -1,0 +1,149 @@
+"""Settings from the environment (`FACEPASS_*`), each group owned by the part that uses it.
+
+`.env.example` is generated from these classes; a test compares it.
+"""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from facepass.schemas.errors import ErrorCode, PermanentError
+
+
+class _Group(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="FACEPASS_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+
+class DatabaseSettings(_Group):
+    """storage: PostgreSQL."""
+
+    database: SecretStr = Field(
+        default=SecretStr("postgresql://facepass@localhost:5432/facepass"),
+        description="PostgreSQL with pgvector, as a libpq URI",
+    )
+    database_pool_size: int = Field(default=8, ge=2, le=200, description="connections per process at most")
+
+
+class PhotoStoreSettings(_Group):
+    """storage: where the photos are."""
+
+    photos: str = Field(default="./photos", description="a directory, or s3://bucket/prefix")
+    s3_endpoint: str | None = Field(default=None, description="S3 endpoint, if not Amazon's own")
+    s3_region: str | None = Field(default=None, description="S3 region")
+    photo_max_bytes: int = Field(default=50_000_000, ge=1, description="bytes of one photo at most")
+
+
+class ShardSettings(_Group):
+    """storage: the shards of a serving process."""
+
+    shard_memory_mb: int = Field(default=1024, ge=1, description="memory budget of all shards, MiB")
+
+
+class LeaseSettings(_Group):
+    """storage: how long a replica may answer without having seen the database."""
+
+    lease_seconds: float = Field(default=60.0, gt=0, le=3600, description="length of a serving lease")
+    poll_seconds: float = Field(default=1.0, gt=0, le=60, description="time between two polls")
+
+
+class ModelSettings(_Group):
+    """embedding: the model pack, the runtime, and what decides which faces count."""
+
+    model: str = Field(default="starter", description="model pack: a name, or a directory with a pack.toml")
+    runtime: Literal["auto", "openvino", "onnxruntime"] = Field(
+        default="auto", description="auto takes OpenVINO where it is installed"
+    )
+    threads: int = Field(default=0, ge=0, le=256, description="photos embedded at once; 0: as many as cores")
+    cache_dir: Path | None = Field(
+        default=None, description="prepared model packs; default: the user's cache directory"
+    )
+    detection_size: int = Field(
+        default=1280, ge=320, le=4096, description="longer side of a photo given to the detector, pixels"
+    )
+    photo_max_pixels: int = Field(default=100_000_000, ge=1, description="pixels of one photo at most")
+
+
+class KafkaSettings(_Group):
+    """streams: Kafka and the topics."""
+
+    kafka: str = Field(default="localhost:9092", description="host:port of the brokers, separated by commas")
+    topic_partitions: int = Field(default=12, ge=1, le=10_000, description="partitions of new topics")
+    topic_replication: int = Field(default=1, ge=1, le=10, description="replication factor of new topics")
+    photo_retention_hours: int = Field(
+        default=-1, ge=-1, description="retention of photo-indexed and the deletion topics; -1: unlimited"
+    )
+    session_timeout_seconds: float = Field(default=30.0, gt=0, description="Kafka consumer session time-out")
+
+
+class IngestSettings(_Group):
+    """streams: batches and retries."""
+
+    batch_photos: int = Field(default=32, ge=1, le=1000, description="photos of one ingest batch at most")
+    batch_wait_ms: int = Field(default=20, ge=0, le=10_000, description="how long a batch waits to fill")
+    fetch_concurrency: int = Field(default=16, ge=1, le=256, description="photos fetched at once")
+    retry_hours: float = Field(default=24.0, gt=0, description="how long a transient failure is retried")
+    sweep_seconds: float = Field(default=5.0, gt=0, description="time between two looks for overdue photos")
+
+
+class SearchSettings(_Group):
+    """search_api: limits of one request and of all."""
+
+    selfie_max_bytes: int = Field(default=10_000_000, ge=1, description="bytes of one selfie at most")
+    selfie_max_pixels: int = Field(default=4096 * 4096, ge=1, description="pixels of one selfie at most")
+    searches_at_once: int = Field(default=64, ge=1, description="searches under way at most; beyond: 503")
+
+
+class LogSettings(_Group):
+    """schemas: logs."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level shown"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, JSON elsewhere"
+    )
+
+
+GROUPS: tuple[type[_Group], ...] = (
+    DatabaseSettings,
+    KafkaSettings,
+    PhotoStoreSettings,
+    ModelSettings,
+    IngestSettings,
+    ShardSettings,
+    LeaseSettings,
+    SearchSettings,
+    LogSettings,
+)
+"""Every group, in the order of `.env.example`."""
+
+G = TypeVar("G", bound=_Group)
+
+
+def read_settings(group: type[G]) -> G:
+    """Read one group from the environment.
+
+    Raises:
+        PermanentError: `invalid_setting`, naming the variable and what it may be, never its value.
+    """
+    try:
+        return group()
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        name = f"FACEPASS_{str(first['loc'][0]).upper()}"
+        raise PermanentError(ErrorCode.INVALID_SETTING, f"{name}: {first['msg']}", setting=name) from exc
+
+
+def env_example() -> str:
+    """The text of `.env.example`: every setting with its default and what it means."""
+    lines = ["# All settings of FacePass with their defaults. Made by: facepass settings"]
+    for group in GROUPS:
+        lines += ["", f"# {group.__doc__}"]
+        for name, field in group.model_fields.items():
+            default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+            lines += [f"# {field.description}", f"FACEPASS_{name.upper()}={'' if default is None else default}"]
+    return "\n".join(lines) + "\n"
