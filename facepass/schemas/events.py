@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.ids import IdText, PhotoId, SessionId
+from facepass.schemas.ids import PhotoIdField, SessionIdField, storable_text
 from facepass.schemas.ledger import UpdateStatus
 
 MAX_AHEAD = timedelta(minutes=5)
@@ -44,23 +44,15 @@ def _utc(value: datetime) -> datetime:
         raise ValueError("lies outside the years 1 to 9999") from exc
 
 
-def _storable_text(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("must not contain a NUL character")
-    if any("\ud800" <= c <= "\udfff" for c in value):
-        raise ValueError("must be valid Unicode (it holds half of a surrogate pair)")
-    return value
-
-
 def _short_key(value: str) -> str:
-    if len(_storable_text(value).encode()) > MAX_S3_KEY_BYTES:
+    if len(storable_text(value).encode()) > MAX_S3_KEY_BYTES:
         raise ValueError(f"must have at most {MAX_S3_KEY_BYTES} bytes")
     return value
 
 
 OccurredAt = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_utc)]
 S3KeyText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_short_key)]
-_Text = Annotated[StrictStr, Field(max_length=MAX_NAME_CHARACTERS), AfterValidator(_storable_text)]
+_Text = Annotated[StrictStr, Field(max_length=MAX_NAME_CHARACTERS), AfterValidator(storable_text)]
 
 
 class Event(BaseModel):
@@ -71,11 +63,11 @@ class Event(BaseModel):
         occurred_at_given: whether the producer gave it. Without one, an event never passes an existing fence.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     topic: ClassVar[str]
 
-    session_id: Annotated[SessionId, IdText]
+    session_id: SessionIdField
     occurred_at: OccurredAt
     occurred_at_given: bool = Field(default=True, exclude=True)
 
@@ -88,7 +80,7 @@ class PhotoIndexed(Event):
 
     topic = "photo-indexed"
 
-    photo_id: Annotated[PhotoId, IdText]
+    photo_id: PhotoIdField
     s3_key: S3KeyText
 
 
@@ -97,7 +89,7 @@ class PhotoDeleted(Event):
 
     topic = "photo-deleted"
 
-    photo_id: Annotated[PhotoId, IdText]
+    photo_id: PhotoIdField
 
 
 class SessionDeleted(Event):
@@ -133,7 +125,7 @@ class IndexUpdate(Event):
     generation: int
     revision: int = Field(ge=0)
     status: UpdateStatus
-    photo_id: Annotated[PhotoId, IdText] | None = None
+    photo_id: PhotoIdField | None = None
     faces_detected: int = 0
     confidence: float | None = None
     code: ErrorCode | None = None

@@ -2,7 +2,16 @@
 
 from typing import Annotated, NewType
 
-from pydantic import BeforeValidator, Field, StrictStr, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 
@@ -20,13 +29,12 @@ def _canonical(value: object) -> object:
     return value
 
 
-def _storable(value: str) -> str:
+def storable_text(value: str) -> str:
+    """Return `value` if PostgreSQL can store it as text, else raise ValueError."""
     if "\x00" in value:
         raise ValueError("must not contain a NUL character")
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
-        raise ValueError("must be valid Unicode (it holds half of a surrogate pair)") from exc
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must be valid Unicode (it holds half of a surrogate pair)")
     return value
 
 
@@ -43,12 +51,16 @@ def check_id(value: object, field: str) -> str:
         raise PermanentError(ErrorCode.INVALID_ID, f"{field}: {reason}", field=field) from exc
 
 
-IdText = Annotated[
-    StrictStr,
+_RULES = (
+    Strict(),
     Field(min_length=1, max_length=MAX_ID_CHARACTERS),
-    BeforeValidator(lambda value: _storable(value) if isinstance(value, str) else _canonical(value)),
+    AfterValidator(storable_text),
+    BeforeValidator(_canonical),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS}),
-]
+)
+
+SessionIdField = Annotated[SessionId, *_RULES]
+PhotoIdField = Annotated[PhotoId, *_RULES]
 """An id inside a pydantic model: a string of 1 to 255 characters without NUL; an integer becomes a string."""
 
-_ID: TypeAdapter[str] = TypeAdapter(IdText)
+_ID: TypeAdapter[str] = TypeAdapter(Annotated[str, *_RULES], config=ConfigDict(hide_input_in_errors=True))
