@@ -32,7 +32,7 @@ MAX_NAME_CHARACTERS = 1000
 
 
 def _text_time(value: object) -> object:
-    if not isinstance(value, str):
+    if not isinstance(value, str | datetime):
         raise ValueError("must be an RFC 3339 string such as 2026-05-09T12:30:00Z")  # noqa: TRY004 - pydantic wants ValueError
     return value
 

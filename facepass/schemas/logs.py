@@ -64,7 +64,9 @@ def set_up_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
 
 def _name_error(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Give the line the code of a FacePassError passed as `exc_info` or `error`."""
-    error = event.get("exc_info") or event.get("error")
+    error = event.get("error") or event.get("exc_info")
+    if error is True:
+        error = sys.exception()
     if isinstance(error, FacePassError):
         event.setdefault("code", str(error.code))
     if isinstance(event.get("error"), FacePassError):
