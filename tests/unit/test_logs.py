@@ -15,6 +15,9 @@ from facepass.schemas.logs import get_logger, set_up_logs
 from facepass.schemas.settings import LogSettings
 
 
+HOSTILE = b'{"photo_id": "", "session_id": "hush"}'
+
+
 @pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
     root = logging.getLogger()
@@ -44,7 +47,7 @@ def test_an_error_brings_its_code_and_its_traceback() -> None:
     stream = io.StringIO()
     set_up_logs(LogSettings(log_format="json"), stream)
     try:
-        decode_event(PhotoIndexed, b'{"photo_id": "", "session_id": "hush"}', recorded_at=datetime.now(UTC))
+        decode_event(PhotoIndexed, HOSTILE, recorded_at=datetime.now(UTC))
     except PermanentError as error:
         get_logger("facepass.streams").warning("event refused", error=error)
         get_logger("facepass.streams").exception("defect")
