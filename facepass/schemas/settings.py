@@ -76,7 +76,12 @@ class KafkaSettings(_Group):
     photo_retention_hours: int = Field(
         default=-1, ge=-1, description="retention of photo-indexed and the deletion topics; -1: unlimited"
     )
-    session_timeout_seconds: float = Field(default=30.0, gt=0, description="Kafka consumer session time-out")
+    session_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=300, description="Kafka consumer session and rebalance time-out"
+    )
+    kafka_idempotence: bool = Field(
+        default=True, description="idempotent producer; false only for the embedded broker, which refuses it"
+    )
 
 
 class IngestSettings(_Group):
