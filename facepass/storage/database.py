@@ -1,0 +1,155 @@
+"""The connection to PostgreSQL: pool, transactions, and the translation of the driver's errors.
+
+PostgreSQL's error detail quotes the failing row, and with it vectors. Only SQLSTATE and primary message pass this
+module; every error is raised `from None`, so that no traceback holds the driver's text either.
+"""
+
+import random
+from asyncio import sleep
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, IsolationLevel
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
+from facepass.schemas.metrics import db_connections_active
+from facepass.schemas.settings import DatabaseSettings
+
+Connection = AsyncConnection[TupleRow]
+T = TypeVar("T")
+
+_CONNECT_SECONDS = 5
+"""One attempt to connect; libpq's own default waits for the operating system, for minutes."""
+
+_POOL_WAIT_SECONDS = 10.0
+"""How long a caller waits for a connection before the database counts as unavailable."""
+
+_UNAVAILABLE = ("08", "53", "57", "58", "25006", "55P03")
+"""SQLSTATEs of an outage: connection, resources, operator intervention, system error, a server that became a
+read-only standby, a lock that was not to be had in time."""
+
+_TRY_AGAIN = ("40001", "40P01")
+"""Serialization failure and deadlock: the transaction did nothing, and may well succeed when run again."""
+
+_MISSING_TABLES = ("42P01", "42703")
+"""Undefined table or column."""
+
+_ATTEMPTS = 5
+"""Runs of one transaction at most. The doors' lock order leaves no deadlock of their own; this covers others'."""
+
+
+class _TryAgainError(TransientError):
+    """The transaction was the victim of a conflict and may be run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open pool of connections. Make one with `open_database`."""
+
+    pool: AsyncConnectionPool[Connection]
+
+    @asynccontextmanager
+    async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[Connection]:
+        """A connection inside a transaction that commits when the block ends well.
+
+        READ COMMITTED; with `snapshot` REPEATABLE READ and READ ONLY, so that all statements see one state.
+
+        Raises:
+            TransientError: `database_unavailable`.
+            PermanentError: `not_migrated`.
+            FacePassError: `internal`, with SQLSTATE and primary message alone.
+        """
+        try:
+            async with self.pool.connection() as connection:
+                with db_connections_active.track_inprogress():
+                    await connection.set_isolation_level(
+                        IsolationLevel.REPEATABLE_READ if snapshot else IsolationLevel.READ_COMMITTED
+                    )
+                    await connection.set_read_only(snapshot)
+                    async with connection.transaction():
+                        yield connection
+        except psycopg.Error as exc:
+            raise translate(exc) from None
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` in a transaction of its own and return its result; again after a deadlock.
+
+        Raises: as `transaction`.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self.transaction() as connection:
+                    return await work(connection)
+            except _TryAgainError:
+                if attempt == _ATTEMPTS:
+                    raise
+                await sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - spreads retries, no secret
+        raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
+    """Open a pool of connections for the time of the block.
+
+    A connection is checked before it is handed out, so a restart of PostgreSQL costs a connection, not an error.
+
+    Raises:
+        TransientError: `database_unavailable`: no connection within 10 s.
+    """
+    pool = AsyncConnectionPool(
+        settings.database.get_secret_value(),
+        connection_class=AsyncConnection[TupleRow],
+        kwargs={"connect_timeout": _CONNECT_SECONDS, "application_name": "facepass"},
+        min_size=1,
+        max_size=settings.database_pool_size,
+        timeout=_POOL_WAIT_SECONDS,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
+        configure=_use_utc,
+        name="facepass",
+    )
+    try:
+        try:
+            await pool.open(wait=True, timeout=_POOL_WAIT_SECONDS)
+        except psycopg.Error as exc:
+            raise translate(exc) from None
+        yield Database(pool)
+    finally:
+        await pool.close()
+
+
+async def _use_utc(connection: Connection) -> None:
+    """Times come back in UTC: Python cannot hold the first and last hours of its range in other zones."""
+    await connection.execute("SET TIME ZONE 'UTC'")
+    await connection.commit()
+
+
+def translate(error: psycopg.Error) -> FacePassError:
+    """The error to raise, `from None`, in place of the driver's. Holds nothing of the row at fault."""
+    state = error.sqlstate
+    if state is None:
+        return _without_state(error)
+    message = f"PostgreSQL: {error.diag.message_primary} (SQLSTATE {state})"
+    if state in _TRY_AGAIN:
+        return _TryAgainError(ErrorCode.DATABASE_UNAVAILABLE, message, sqlstate=state)
+    if state.startswith(_UNAVAILABLE):
+        return TransientError(ErrorCode.DATABASE_UNAVAILABLE, message, sqlstate=state)
+    if state in _MISSING_TABLES:
+        return PermanentError(
+            ErrorCode.NOT_MIGRATED, f"{message}; run `facepass migrate` with this version", sqlstate=state
+        )
+    return FacePassError(ErrorCode.INTERNAL, message, sqlstate=state)
+
+
+def _without_state(error: psycopg.Error) -> FacePassError:
+    """An error of the client's side: no connection, or a defect. Its text is only sure to hold no row if it is
+    about the connection."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return TransientError(ErrorCode.DATABASE_UNAVAILABLE, f"PostgreSQL: {lines[0]}")
+    return FacePassError(ErrorCode.INTERNAL, f"PostgreSQL: {type(error).__name__} in the driver")
