@@ -57,6 +57,8 @@ class ErrorCode(StrEnum):
     """No such route."""
     METHOD_NOT_ALLOWED = "method_not_allowed"
     """The route exists, for another method."""
+    UPLOAD_TIMEOUT = "upload_timeout"
+    """The request's body did not arrive in time."""
     INTERNAL = "internal"
     """A defect of FacePass; the log has its traceback."""
 
