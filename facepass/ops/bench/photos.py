@@ -1,0 +1,120 @@
+"""Photos to measure with, made from two sample photos at the sizes that cameras and exports for the web have."""
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facepass.schemas.errors import ErrorCode, PermanentError
+
+Picture = NDArray[np.uint8]
+
+LONGER_SIDES = (6000, 4000, 2048)
+"""Pixels: a 24 MP camera, an older camera or a phone, an export for the web."""
+
+_DISTINCT = 30
+"""Different pictures; more would only take longer to make."""
+
+_GRAIN = 5.0
+"""Standard deviation of the added noise, levels: an enlarged sample is smoother than a sensor's picture, and its
+JPEG would decode faster than a real one."""
+
+_QUALITY = 90
+"""JPEG quality, as cameras write."""
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+def make_photos(directory: Path, count: int) -> list[str]:
+    """Write `count` JPEG files of mixed sizes with no face to six; each distinct picture occurs several times.
+
+    Returns:
+        The file names, in an order in which every stretch of 30 is the same mix.
+    """
+    group, portrait = _sample("insightface", "data/images/t1.jpg"), _sample("skimage", "data/astronaut.png")
+    names: list[str] = []
+    for number, picture in enumerate(_pictures(group, portrait, min(count, _DISTINCT))):
+        name = f"photo-{number:05d}.jpg"
+        (directory / name).write_bytes(_jpeg(picture, seed=number))
+        names.append(name)
+    for number in range(len(names), count):
+        name = f"photo-{number:05d}.jpg"
+        os.link(directory / names[number % _DISTINCT], directory / name)
+        names.append(name)
+    return names
+
+
+def make_selfie() -> bytes:
+    """A portrait of 1200 x 1600 pixels, as a phone's front camera takes it."""
+    portrait = _sample("skimage", "data/astronaut.png")
+    return _jpeg(_fit(portrait[0:400, 70:370], 1600), seed=0)
+
+
+def list_photos(directory: Path, count: int) -> list[str]:
+    """`count` photos of the user's own directory, repeated from the start when there are fewer.
+
+    Raises:
+        PermanentError: `invalid_setting`: there is none.
+    """
+    found = sorted(
+        str(path.relative_to(directory)) for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES
+    )
+    if not found:
+        raise PermanentError(
+            ErrorCode.INVALID_SETTING,
+            "--photos: the directory holds no JPEG, PNG or WebP file",
+            setting="--photos",
+        )
+    return [found[number % len(found)] for number in range(count)]
+
+
+def _pictures(group: Picture, portrait: Picture, count: int) -> Iterator[Picture]:
+    """Scenes at all sizes in turn, each later round mirrored or darker so that no two are the same bytes."""
+    scenes = [
+        group,
+        portrait[:, 50:392],
+        group[:, 0:590],
+        np.hstack([_fit(portrait, 886), _fit(group[0:886, 640:1280], 886)]),
+        _scenery(portrait),
+    ]
+    for number in range(count):
+        picture = _fit(scenes[number % len(scenes)], LONGER_SIDES[number // len(scenes) % len(LONGER_SIDES)])
+        yield cv2.flip(picture, 1) if number >= _DISTINCT // 2 else picture  # type: ignore[misc]
+
+
+def _scenery(portrait: Picture) -> Picture:
+    """A picture without a face: the part of the portrait beside the head, enlarged."""
+    return _fit(portrait[0:128, 320:512], 1280)
+
+
+def _fit(picture: Picture, longer_side: int) -> Picture:
+    """The picture with its longer side at so many pixels."""
+    scale = longer_side / max(picture.shape[:2])
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def _jpeg(picture: Picture, *, seed: int) -> bytes:
+    tile = np.random.default_rng(seed).normal(0.0, _GRAIN, (512, 512, 1)).astype(np.float32)
+    height, width = picture.shape[:2]
+    grain = np.tile(tile, (-(-height // 512), -(-width // 512), 1))[:height, :width]
+    noisy = np.clip(picture + grain, 0, 255).astype(np.uint8)
+    done, data = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not done:
+        raise PermanentError(ErrorCode.INTERNAL, "a sample photo could not be written as JPEG")
+    return data.tobytes()
+
+
+def _sample(package: str, path: str) -> Picture:
+    """One sample photo of an installed package, which is not imported."""
+    spec = find_spec(package)
+    file = Path(spec.origin or "").parent / path if spec else None
+    picture = cv2.imread(str(file)) if file is not None else None
+    if picture is None:
+        raise PermanentError(
+            ErrorCode.PHOTO_NOT_FOUND, f"the sample photo {path} of package {package} is missing: run make setup"
+        )
+    return picture  # type: ignore[return-value]

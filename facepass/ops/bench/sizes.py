@@ -1,0 +1,53 @@
+"""How much each benchmark does: the published sizes, and small ones that only show that it runs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Attributes:
+    ingest_photos: photos of one ingest round.
+    ingest_rounds: times that ours and bare take turns.
+    peer_photos: photos of one round of the peers' loop, which is slow.
+    session_photos: of the session that is searched over HTTP.
+    searches: searches over HTTP, idle, and as many under load.
+    shard_faces: faces of the shards that are searched.
+    vector_sizes: floats per face, each with shards of all sizes.
+    shard_searches: searches of one shard.
+    loads: times that one shard is loaded.
+    """
+
+    ingest_photos: int
+    ingest_rounds: int
+    peer_photos: int
+    session_photos: int
+    searches: int
+    shard_faces: tuple[int, ...]
+    vector_sizes: tuple[int, ...]
+    shard_searches: int
+    loads: int
+
+
+PUBLISHED = Sizes(
+    ingest_photos=300,
+    ingest_rounds=3,
+    peer_photos=60,
+    session_photos=1_000,
+    searches=400,
+    shard_faces=(1_000, 10_000, 100_000),
+    vector_sizes=(128, 512),
+    shard_searches=300,
+    loads=7,
+)
+
+QUICK = Sizes(
+    ingest_photos=8,
+    ingest_rounds=1,
+    peer_photos=2,
+    session_photos=1_000,
+    searches=10,
+    shard_faces=(1_000,),
+    vector_sizes=(128,),
+    shard_searches=20,
+    loads=2,
+)

@@ -1,0 +1,29 @@
+"""TCP ports of this machine."""
+
+import socket
+
+from facepass.schemas.errors import ErrorCode, PermanentError
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on right now."""
+    with socket.create_server((host, 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def check_port(host: str, port: int, option: str) -> None:
+    """Check that host:port can be listened on, before anything is started.
+
+    Raises:
+        PermanentError: `invalid_setting`, naming the command's option.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family):
+            return
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise PermanentError(
+            ErrorCode.INVALID_SETTING, f"{option}: cannot listen on {host}:{port}: {reason}", setting=option
+        ) from exc

@@ -1,0 +1,104 @@
+"""Fixtures on real parts: one embedded PostgreSQL and broker a run, a migrated database of its own a test."""
+
+import os
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from facepass.ops.local.broker import embedded_broker
+from facepass.ops.local.ports import free_port
+from facepass.ops.local.postgres import DATABASE, embedded_postgres
+from facepass.schemas.settings import DatabaseSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from facepass.embedding import FaceEngine
+
+NO_SKIP = os.environ.get("FACEPASS_NO_SKIP") == "1"
+"""Set in CI: what is skipped there was never tested."""
+
+PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if NO_SKIP and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"FACEPASS_NO_SKIP=1, but this was skipped: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URI of a running, empty PostgreSQL with pgvector; make databases of your own in it."""
+    directory = tmp_path_factory.mktemp("postgres")
+    with embedded_postgres(directory / "data", log=directory / "postgres.log", durable=False) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: str) -> str:
+    from facepass.storage.migrations import migrate  # noqa: PLC0415 - slow to import, not every run needs it
+
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template")
+    migrate(DatabaseSettings(database=SecretStr(_uri_of(postgres, "template"))))
+    return "template"
+
+
+@pytest.fixture
+def database_settings(postgres: str, _template: str) -> Iterator[DatabaseSettings]:
+    """A database of this test's own, migrated and empty."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(_template))
+        )
+        yield DatabaseSettings(database=SecretStr(_uri_of(postgres, name)))
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _uri_of(postgres: str, name: str) -> str:
+    return postgres.replace(f"/{DATABASE}?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running embedded broker, `host:port`. One a run: use topics or ids of your own."""
+    log = tmp_path_factory.mktemp("broker") / "broker.log"
+    with embedded_broker("127.0.0.1", free_port(), log=log) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def photos_dir() -> Path:
+    """The labelled photos, which lie beside the checkout and are no part of it."""
+    if not (PHOTOS / "labels.csv").exists():
+        pytest.skip(f"the labelled photos are not there: {PHOTOS}")
+    return PHOTOS
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> "FaceEngine":
+    """The starter pack at its default settings, prepared anew for the run."""
+    from facepass.embedding import open_engine  # noqa: PLC0415 - slow to import, not every run needs it
+
+    return open_engine(ModelSettings(cache_dir=tmp_path_factory.mktemp("packs")))
