@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
+from facepass.ops.local.apache_kafka import ApacheKafka, apache_kafka, missing_for_apache_kafka
 from facepass.ops.local.broker import embedded_broker
 from facepass.ops.local.ports import free_port
 from facepass.ops.local.postgres import DATABASE, embedded_postgres
@@ -102,3 +103,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> "FaceEngine":
     from facepass.embedding import open_engine  # noqa: PLC0415 - slow to import, not every run needs it
 
     return open_engine(ModelSettings(cache_dir=tmp_path_factory.mktemp("packs")))
+
+
+@pytest.fixture(scope="session")
+def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """A running Apache Kafka, one a run. A test that kills or freezes it starts it again."""
+    if missing := missing_for_apache_kafka():
+        pytest.skip(missing)
+    with apache_kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
