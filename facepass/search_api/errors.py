@@ -1,0 +1,128 @@
+"""Turns every failure into an answer of one shape, and documents them."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
+from facepass.schemas.http import ErrorBody
+
+STATUSES = {
+    ErrorCode.NO_FACE: 400,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.SESSION_NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.UPLOAD_TIMEOUT: 408,
+    ErrorCode.FILE_TOO_LARGE: 413,
+    ErrorCode.TOO_MANY_PIXELS: 413,
+    ErrorCode.UNSUPPORTED_IMAGE: 415,
+    ErrorCode.DAMAGED_IMAGE: 422,
+    ErrorCode.INVALID_ID: 422,
+    ErrorCode.INVALID_PARAMETER: 422,
+    ErrorCode.INTERNAL: 500,
+    ErrorCode.DATABASE_UNAVAILABLE: 503,
+    ErrorCode.LEASE_EXPIRED: 503,
+    ErrorCode.MEMORY_BUDGET: 503,
+    ErrorCode.OVERLOADED: 503,
+}
+"""The status of each code that the API answers with. A code that is not here is a defect: 500 `internal`."""
+
+RETRY_AFTER_SECONDS = {
+    ErrorCode.OVERLOADED: 1,
+    ErrorCode.LEASE_EXPIRED: 5,
+    ErrorCode.DATABASE_UNAVAILABLE: 5,
+    ErrorCode.MEMORY_BUDGET: 30,
+}
+"""A search takes well under a second; a lease comes back with the first poll after an outage."""
+
+_EXAMPLES = {
+    ErrorCode.NO_FACE: "no face was found in the selfie; take another one, frontal and well lit",
+    ErrorCode.NOT_FOUND: "no such route; see /docs",
+    ErrorCode.SESSION_NOT_FOUND: "no photo of this session is known",
+    ErrorCode.METHOD_NOT_ALLOWED: "this route exists for another method; see /docs",
+    ErrorCode.UPLOAD_TIMEOUT: "the upload took longer than 120 seconds",
+    ErrorCode.FILE_TOO_LARGE: "the selfie has more than 10000000 bytes; send a smaller one",
+    ErrorCode.TOO_MANY_PIXELS: "the image has more than 16777216 pixels",
+    ErrorCode.UNSUPPORTED_IMAGE: "not a JPEG, PNG or WebP file",
+    ErrorCode.DAMAGED_IMAGE: "the image is damaged or incomplete",
+    ErrorCode.INVALID_ID: "session_id: String should have at least 1 character",
+    ErrorCode.INVALID_PARAMETER: "threshold: Input should be less than or equal to 1",
+    ErrorCode.INTERNAL: "a defect of FacePass; its log has more under this request's id",
+    ErrorCode.DATABASE_UNAVAILABLE: "PostgreSQL does not answer",
+    ErrorCode.LEASE_EXPIRED: "deletions have not been seen recently enough to answer",
+    ErrorCode.MEMORY_BUDGET: "the session does not fit into the memory budget",
+    ErrorCode.OVERLOADED: "too many searches are under way",
+}
+
+
+def error_response(error: FacePassError) -> Response:
+    """The answer to a failure. A defect shows neither its message nor its details."""
+    if error.code not in STATUSES or error.code is ErrorCode.INTERNAL:
+        error = internal_error()
+    body = ErrorBody(code=error.code, message=error.message, details=error.details)
+    headers = {}
+    if error.code in RETRY_AFTER_SECONDS:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS[error.code])
+    return Response(
+        body.model_dump_json(), status_code=STATUSES[error.code], headers=headers, media_type="application/json"
+    )
+
+
+def internal_error() -> PermanentError:
+    return PermanentError(ErrorCode.INTERNAL, _EXAMPLES[ErrorCode.INTERNAL])
+
+
+def lease_expired() -> TransientError:
+    return TransientError(ErrorCode.LEASE_EXPIRED, _EXAMPLES[ErrorCode.LEASE_EXPIRED])
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Make `app` answer every failure in our shape; unhandled exceptions are the request log's."""
+    app.exception_handler(FacePassError)(_facepass_error)
+    app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+
+
+async def _facepass_error(_request: Request, exc: FacePassError) -> Response:
+    if exc.code not in STATUSES:
+        raise exc
+    structlog.contextvars.bind_contextvars(code=str(exc.code))
+    return error_response(exc)
+
+
+async def _http_error(request: Request, exc: HTTPException) -> Response:
+    codes = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+    code = codes.get(exc.status_code, ErrorCode.INVALID_PARAMETER)
+    response = await _facepass_error(request, PermanentError(code, _EXAMPLES[code]))
+    response.headers.update(exc.headers or {})
+    return response
+
+
+async def _validation_error(request: Request, exc: RequestValidationError) -> Response:
+    """FastAPI's own checks, of path parameters."""
+    first = exc.errors()[0]
+    name = str(first["loc"][-1])
+    code = ErrorCode.INVALID_ID if name == "session_id" else ErrorCode.INVALID_PARAMETER
+    return await _facepass_error(request, PermanentError(code, f"{name}: {first['msg']}", field=name))
+
+
+def documented(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with `codes`, for its OpenAPI description."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        status = STATUSES[code]
+        response = responses.setdefault(
+            status,
+            {"model": ErrorBody, "description": "", "content": {"application/json": {"examples": {}}}},
+        )
+        response["description"] = ", ".join(filter(None, [response["description"], f"`{code}`"]))
+        example = {"code": str(code), "message": _EXAMPLES[code], "details": {}}
+        response["content"]["application/json"]["examples"][str(code)] = {"value": example}
+        if code in RETRY_AFTER_SECONDS:
+            response["headers"] = {
+                "Retry-After": {"description": "seconds", "schema": {"type": "integer"}, "required": True}
+            }
+    return responses
