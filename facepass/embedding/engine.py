@@ -1,0 +1,157 @@
+"""Bytes of a photo to faces with embeddings: the engine of a process."""
+
+import os
+from dataclasses import asdict
+from functools import partial
+
+import cv2
+import numpy as np
+
+from facepass.embedding import yunet
+from facepass.embedding.alignment import align
+from facepass.embedding.cache import cached, default_cache_dir
+from facepass.embedding.decoding import Picture, Pixels, decode_image
+from facepass.embedding.packs import ModelFile, ModelPack, invalid_pack, open_pack
+from facepass.embedding.quality import Gate, measure
+from facepass.embedding.runtimes import Network, open_runtime
+from facepass.schemas.faces import Box, Embedding, Face, GenerationSpec, LeftOutFace, PhotoFaces
+from facepass.schemas.settings import ModelSettings
+
+SELFIE_DETECTION_SIZE = 640
+"""Longer side at which a selfie is searched first, pixels: its face is large, and 1280 takes four times longer."""
+
+
+class FaceEngine:
+    """Analyses photos. One per process; safe to use from several threads at once.
+
+    Attributes:
+        spec: what decides the vectors.
+        runtime: `openvino` or `onnxruntime`.
+        threads: how many analyses at once make sense; each uses one thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: GenerationSpec,
+        runtime: str,
+        threads: int,
+        detector: Network,
+        recogniser: Network,
+        gate: Gate,
+        settings: ModelSettings,
+    ) -> None:
+        self.spec = spec
+        self.runtime = runtime
+        self.threads = threads
+        self._detector = detector
+        self._recogniser = recogniser
+        self._gate = gate
+        self._settings = settings
+
+    def analyse_photo(self, data: bytes) -> PhotoFaces:
+        """Find the faces of a photo and embed those that pass the quality gate.
+
+        Raises:
+            PermanentError: `too_many_pixels`, `unsupported_image`, `damaged_image`.
+        """
+        size = self._settings.detection_size
+        picture = decode_image(data, max_pixels=self._settings.photo_max_pixels, longer_side=size)
+        return self._faces(picture, yunet.detect(self._detector, picture.pixels, longer_side=size), self._gate)
+
+    def analyse_selfie(self, data: bytes, *, max_bytes: int, max_pixels: int) -> PhotoFaces:
+        """Find and embed every face of a selfie; searched at a larger size only when the first finds none.
+
+        Raises:
+            PermanentError: `file_too_large`, `too_many_pixels`, `unsupported_image`, `damaged_image`.
+        """
+        size = self._settings.detection_size
+        picture = decode_image(data, max_bytes=max_bytes, max_pixels=max_pixels, longer_side=size)
+        found = yunet.detect(self._detector, picture.pixels, longer_side=SELFIE_DETECTION_SIZE)
+        if not len(found) and size > SELFIE_DETECTION_SIZE < max(picture.pixels.shape):
+            found = yunet.detect(self._detector, picture.pixels, longer_side=size)
+        return self._faces(picture, found, None)
+
+    def _faces(self, picture: Picture, found: yunet.Detections, gate: Gate | None) -> PhotoFaces:
+        scale = np.array(picture.scale, np.float32)
+        faces: list[Face] = []
+        left_out: list[LeftOutFace] = []
+        for corner_and_size, points, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
+            x, y, width, height = (float(value) for value in corner_and_size * np.tile(scale, 2))
+            box, landmarks, confidence = Box(x=x, y=y, width=width, height=height), points * scale, float(score)
+            aligned = align(picture.pixels, points)
+            quality = measure(box, landmarks, aligned)
+            reason = gate.reason(quality) if gate else None
+            if reason:
+                left_out.append(LeftOutFace(box=box, confidence=confidence, reason=reason))
+                continue
+            embedding = self._embed(aligned)
+            faces.append(
+                Face(box=box, landmarks=landmarks, confidence=confidence, quality=quality, embedding=embedding)
+            )
+        return PhotoFaces(width=picture.width, height=picture.height, faces=tuple(faces), left_out=tuple(left_out))
+
+    def _embed(self, aligned: Pixels) -> Embedding:
+        """SFace takes RGB from 0 to 255; its graph does the scaling."""
+        vector = self._recogniser.run(np.asarray(cv2.dnn.blobFromImage(aligned), np.float32))[0][0]
+        normalised: Embedding = vector / np.float32(np.linalg.norm(vector))
+        return normalised
+
+
+def open_engine(settings: ModelSettings) -> FaceEngine:
+    """Load the model pack, prepare it (kept in the cache directory) and compile it.
+
+    Raises:
+        PermanentError: `invalid_pack`, or `invalid_setting` for a runtime that is not installed.
+    """
+    pack = open_pack(settings.model)
+    gate = Gate()
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    runtime = open_runtime(settings.runtime, threads=threads)
+    cv2.setNumThreads(1)
+    detector = _prepare(pack.detector, settings, kind="yunet")
+    recogniser = _prepare(pack.recogniser, settings, kind="sface")
+    return FaceEngine(
+        spec=_spec(pack, gate, settings),
+        runtime=runtime.name,
+        threads=threads,
+        detector=runtime.compile(detector, yunet.OUTPUTS, exact=True),
+        recogniser=runtime.compile(recogniser, ["fc1"], exact=False),
+        gate=gate,
+        settings=settings,
+    )
+
+
+def _prepare(file: ModelFile, settings: ModelSettings, *, kind: str) -> bytes:
+    if file.kind != kind:
+        raise invalid_pack(f"{file.path}: a model of kind {file.kind!r} is not known here, only {kind!r}")
+    directory = settings.cache_dir or default_cache_dir()
+    return cached(
+        directory / "packs", f"{kind}-{file.sha256[:16]}", partial(_fold, file, free_size=kind == "yunet")
+    )
+
+
+def _fold(file: ModelFile, *, free_size: bool) -> bytes:
+    from facepass.embedding.folding import fold  # noqa: PLC0415  (onnx is needed only here)
+
+    try:
+        return fold(file.read(), free_size=free_size)
+    except ValueError as exc:
+        raise invalid_pack(f"{file.path}: {exc}") from exc
+
+
+def _spec(pack: ModelPack, gate: Gate, settings: ModelSettings) -> GenerationSpec:
+    fingerprint = {
+        "pack": pack.name,
+        "detector": pack.detector.sha256,
+        "recogniser": pack.recogniser.sha256,
+        "detection_size": str(settings.detection_size),
+        "score_threshold": str(yunet.SCORE_THRESHOLD),
+        **{f"gate_{name}": str(value) for name, value in asdict(gate).items()},
+    }
+    return GenerationSpec(
+        pack=pack.name,
+        vector_size=pack.vector_size,
+        operating_point=pack.operating_point,
+        fingerprint=fingerprint,
+    )

@@ -1,0 +1,36 @@
+"""ONNX Runtime on the processor."""
+
+from collections.abc import Sequence
+
+import onnxruntime
+
+from facepass.embedding.runtimes import Network, Tensor
+
+
+class OnnxRuntime:
+    """Always fp32."""
+
+    name = "onnxruntime"
+
+    def compile(self, model: bytes, outputs: Sequence[str], *, exact: bool) -> Network:
+        """See `Runtime.compile`; `exact` changes nothing."""
+        del exact
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return _Session(session, outputs)
+
+
+class _Session:
+    """A session runs in the thread that calls it, and may be called by several at once."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, outputs: Sequence[str]) -> None:
+        self._session = session
+        self._outputs = list(outputs)
+        self._input = session.get_inputs()[0].name
+
+    def run(self, tensor: Tensor) -> Sequence[Tensor]:
+        results: Sequence[Tensor] = self._session.run(self._outputs, {self._input: tensor})
+        return results
