@@ -1,0 +1,70 @@
+"""Faces as a shard holds them, and as PostgreSQL's binary COPY delivers them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FACE_ROW = np.dtype([("photo", np.int32), ("confidence", np.float32), ("box", np.float32, (4,))])
+"""What a shard knows of a face beside its vector: the photo's ordinal, the detector's score, the box as
+(x, y, width, height) in pixels. 24 bytes."""
+
+COPY_HEADER_BYTES = 19
+"""Signature, flags and length of the extension, before the first row of a binary COPY."""
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
+_FLOAT32_COLUMNS = ("confidence", "x", "y", "width", "height")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceBlock:
+    """Some faces.
+
+    Attributes:
+        rows: shape (faces,), of FACE_ROW.
+        codes: shape (faces, 2 * vector size), uint8: the half-precision floats, little-endian.
+    """
+
+    rows: NDArray[np.void]
+    codes: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def copy_row(vector_size: int) -> np.dtype[np.void]:
+    """The layout of one row of the statement `faces` in a binary COPY: every field big-endian, each value after
+    its length in bytes, the halfvec after its own size and two unused bytes."""
+    fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = [("fields", ">i2")]
+    fields += [("photo_length", ">i4"), ("photo", ">i4")]
+    for name in _FLOAT32_COLUMNS:
+        fields += [(f"{name}_length", ">i4"), (name, ">f4")]
+    fields += [("embedding_length", ">i4"), ("size", ">i2"), ("unused", ">i2"), ("halves", ">u2", (vector_size,))]
+    return np.dtype(fields)
+
+
+def check_copy_header(data: bytes | memoryview) -> None:
+    """Raise ValueError unless `data` begins as a binary COPY does."""
+    if bytes(data[: len(_SIGNATURE)]) != _SIGNATURE or any(data[len(_SIGNATURE) : COPY_HEADER_BYTES]):
+        raise ValueError("not a binary COPY of a known kind")
+
+
+def decode_faces(data: bytes, vector_size: int) -> FaceBlock:
+    """Decode rows of the statement `faces`, without header and trailer.
+
+    Raises:
+        ValueError: the rows are not laid out as `copy_row` says.
+    """
+    raw = np.frombuffer(data, copy_row(vector_size))
+    if len(raw) and not (
+        (raw["fields"] == 7).all()  # noqa: PLR2004 - ordinal, five floats, embedding
+        and (raw["size"] == vector_size).all()
+        and (raw["embedding_length"] == 2 * vector_size + 4).all()
+    ):
+        raise ValueError("a row of a binary COPY is not laid out as expected")
+    rows = np.empty(len(raw), FACE_ROW)
+    rows["photo"] = raw["photo"]
+    rows["confidence"] = raw["confidence"]
+    for column, name in enumerate(_FLOAT32_COLUMNS[1:]):
+        rows["box"][:, column] = raw[name]
+    return FaceBlock(rows=rows, codes=raw["halves"].astype("<u2").view(np.uint8))
