@@ -1,0 +1,24 @@
+"""The write doors: everything that changes photos, faces, fences and counters, each in one transaction.
+
+Every door first locks the rows of its sessions (`lock_sessions`), so that a session's revisions commit in order
+and its counters stay exact. Call them only when fetch and inference are done: the lock is held to the commit.
+"""
+
+from facepass.storage.writes.deletions import Deletion, delete_photo, delete_session
+from facepass.storage.writes.photos import register_photos, save_photos, triage_photos
+from facepass.storage.writes.sessions import read_counts, update_session
+from facepass.storage.writes.sweep import claim_overdue
+from facepass.storage.writes.updates import Written
+
+__all__ = [
+    "Deletion",
+    "Written",
+    "claim_overdue",
+    "delete_photo",
+    "delete_session",
+    "read_counts",
+    "register_photos",
+    "save_photos",
+    "triage_photos",
+    "update_session",
+]
