@@ -12,7 +12,7 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,10 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more_advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{more_protocols}
 log.dirs={log_dir}
 auto.create.topics.enable=false
 num.io.threads=2
@@ -101,11 +101,17 @@ def fetch_jars(cache: Path | None = None) -> Path:
 
 @dataclass(slots=True, kw_only=True)
 class ApacheKafka:
-    """A broker that can be stopped, killed, frozen and started again on the same directory and port."""
+    """A broker that can be stopped, killed, frozen and started again on the same directory and port.
+
+    Attributes:
+        more_ports: further ports it listens on, each with the port that it tells clients to use instead: a client
+            that comes through a proxy must not be told the way around it.
+    """
 
     directory: Path
     port: int
     jars: Path
+    more_ports: Mapping[int, int] = field(default_factory=dict)
     _child: Child | None = field(default=None, init=False)
 
     @property
@@ -169,8 +175,14 @@ class ApacheKafka:
 
     def _format(self, properties: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        numbered = list(enumerate(self.more_ports.items(), start=1))
         text = _PROPERTIES.format(
-            port=self.port, controller_port=free_port(), log_dir=self.directory.resolve() / "log"
+            port=self.port,
+            controller_port=free_port(),
+            log_dir=self.directory.resolve() / "log",
+            more_listeners="".join(f",PROXIED{n}://127.0.0.1:{port}" for n, (port, _) in numbered),
+            more_advertised="".join(f",PROXIED{n}://127.0.0.1:{told}" for n, (_, told) in numbered),
+            more_protocols="".join(f",PROXIED{n}:PLAINTEXT" for n, _ in numbered),
         )
         temporary = properties.with_suffix(".new")
         temporary.write_text(text)
