@@ -122,6 +122,15 @@ def open_engine(settings: ModelSettings) -> FaceEngine:
     )
 
 
+def read_spec(settings: ModelSettings) -> GenerationSpec:
+    """What `open_engine` would give as `spec`, without loading a network: for a process that analyses nothing.
+
+    Raises:
+        PermanentError: `invalid_pack`.
+    """
+    return _spec(open_pack(settings.model), Gate(), settings)
+
+
 def _prepare(file: ModelFile, settings: ModelSettings, *, kind: str) -> bytes:
     if file.kind != kind:
         raise invalid_pack(f"{file.path}: a model of kind {file.kind!r} is not known here, only {kind!r}")
