@@ -1,9 +1,11 @@
 """Photos to measure with, made from two sample photos at the sizes that cameras and exports for the web have."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 
 import cv2
 import numpy as np
@@ -29,13 +31,30 @@ _QUALITY = 90
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
-def make_photos(directory: Path, count: int) -> list[str]:
-    """Write `count` JPEG files of mixed sizes with no face to six; each distinct picture occurs several times.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoSet:
+    """Photos in a directory.
 
-    Returns:
-        The file names, in an order in which every stretch of 30 is the same mix.
+    Attributes:
+        names: paths below `directory`, in an order in which a beginning of the list is a fair sample of the whole.
+        note: what they are, for the rows.
     """
+
+    directory: Path
+    names: Sequence[str]
+    note: str
+
+    def contents(self) -> list[bytes]:
+        """The bytes of all; a file that occurs several times is held once."""
+        held: dict[int, bytes] = {}
+        paths = [self.directory / name for name in self.names]
+        return [held.setdefault(path.stat().st_ino, path.read_bytes()) for path in paths]
+
+
+def make_photos(directory: Path, count: int) -> PhotoSet:
+    """Write `count` JPEG files of mixed sizes with no face to six into a new directory; pictures repeat."""
     group, portrait = _sample("insightface", "data/images/t1.jpg"), _sample("skimage", "data/astronaut.png")
+    directory.mkdir()
     names: list[str] = []
     for number, picture in enumerate(_pictures(group, portrait, min(count, _DISTINCT))):
         name = f"photo-{number:05d}.jpg"
@@ -45,7 +64,9 @@ def make_photos(directory: Path, count: int) -> list[str]:
         name = f"photo-{number:05d}.jpg"
         os.link(directory / names[number % _DISTINCT], directory / name)
         names.append(name)
-    return names
+    sizes = ", ".join(str(side) for side in LONGER_SIDES)
+    note = f"{count} JPEG files made of two sample photos ({_DISTINCT} distinct), longer sides {sizes} px in turn"
+    return PhotoSet(directory=directory, names=names, note=note)
 
 
 def make_selfie() -> bytes:
@@ -54,7 +75,7 @@ def make_selfie() -> bytes:
     return _jpeg(_fit(portrait[0:400, 70:370], 1600), seed=0)
 
 
-def list_photos(directory: Path, count: int) -> list[str]:
+def own_photos(directory: Path, count: int) -> PhotoSet:
     """`count` photos of the user's own directory, repeated from the start when there are fewer.
 
     Raises:
@@ -69,7 +90,9 @@ def list_photos(directory: Path, count: int) -> list[str]:
             "--photos: the directory holds no JPEG, PNG or WebP file",
             setting="--photos",
         )
-    return [found[number % len(found)] for number in range(count)]
+    Random(0).shuffle(found)  # noqa: S311 - a fair order, no secret
+    names = [found[number % len(found)] for number in range(count)]
+    return PhotoSet(directory=directory, names=names, note=f"{count} photos of {len(set(names))} own files")
 
 
 def _pictures(group: Picture, portrait: Picture, count: int) -> Iterator[Picture]:
@@ -98,10 +121,10 @@ def _fit(picture: Picture, longer_side: int) -> Picture:
 
 
 def _jpeg(picture: Picture, *, seed: int) -> bytes:
-    tile = np.random.default_rng(seed).normal(0.0, _GRAIN, (512, 512, 1)).astype(np.float32)
+    tile = np.random.default_rng(seed).normal(0.0, _GRAIN, (512, 512)).astype(np.int16)
     height, width = picture.shape[:2]
-    grain = np.tile(tile, (-(-height // 512), -(-width // 512), 1))[:height, :width]
-    noisy = np.clip(picture + grain, 0, 255).astype(np.uint8)
+    grain = cv2.merge([np.tile(tile, (-(-height // 512), -(-width // 512)))[:height, :width]] * 3)
+    noisy = cv2.add(picture, grain, dtype=cv2.CV_8U)
     done, data = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not done:
         raise PermanentError(ErrorCode.INTERNAL, "a sample photo could not be written as JPEG")

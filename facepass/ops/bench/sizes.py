@@ -11,6 +11,7 @@ class Sizes:
     peer_photos: photos of one round of the peers' loop, which is slow.
     session_photos: of the session that is searched over HTTP.
     searches: searches over HTTP, idle, and as many under load.
+    backlog: photos that ingest has before it while it is the load.
     shard_faces: faces of the shards that are searched.
     vector_sizes: floats per face, each with shards of all sizes.
     shard_searches: searches of one shard.
@@ -22,6 +23,7 @@ class Sizes:
     peer_photos: int
     session_photos: int
     searches: int
+    backlog: int
     shard_faces: tuple[int, ...]
     vector_sizes: tuple[int, ...]
     shard_searches: int
@@ -34,6 +36,7 @@ PUBLISHED = Sizes(
     peer_photos=60,
     session_photos=1_000,
     searches=400,
+    backlog=3_000,
     shard_faces=(1_000, 10_000, 100_000),
     vector_sizes=(128, 512),
     shard_searches=300,
@@ -46,6 +49,7 @@ QUICK = Sizes(
     peer_photos=2,
     session_photos=1_000,
     searches=10,
+    backlog=100,
     shard_faces=(1_000,),
     vector_sizes=(128,),
     shard_searches=20,

@@ -1,0 +1,113 @@
+"""The sub-command `facepass bench`."""
+
+from collections.abc import Callable, Collection, Iterator
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from facepass.ops.bench.machine import describe_machine, disturbance, versions
+from facepass.ops.bench.report import print_table, to_markdown
+from facepass.ops.bench.rows import Row
+from facepass.ops.bench.sizes import PUBLISHED, QUICK, Sizes
+from facepass.schemas.settings import ModelSettings, read_settings
+
+if TYPE_CHECKING:
+    from facepass.ops.bench.stack import Stack
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    INGEST = "ingest"
+    SEARCH = "search"
+    SHARD = "shard"
+
+
+def bench(
+    parts: Annotated[list[Part] | None, typer.Argument(help="What to measure; default: everything.")] = None,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes, to see that it runs: the figures mean nothing.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a row on standard output.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table for a document.")] = False,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Photos to ingest; default: made from the demo's sample photos."
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 when a goal is missed.")] = False,
+) -> None:
+    """Measure FacePass beside the bare libraries that it is made of, in the same run.
+
+    Everything runs on this machine with embedded parts, in a temporary directory. Close other programs first: ours
+    and bare take turns, so noise hits both, but a busy machine still blurs the ratios. The published sizes take
+    about 15 minutes on 2 cores.
+    """
+    messages = Console(stderr=True)
+    rows = []
+    _print_head(messages, quick=quick)
+    sizes = QUICK if quick else PUBLISHED
+    for row in _measure(parts or list(Part), sizes, photos, lambda what: messages.print(f"... {what}")):
+        rows.append(row)
+        if json:
+            print(row.to_json(), flush=True)
+    if markdown:
+        print(to_markdown(rows))
+    elif not json:
+        print_table(rows, Console())
+    if strict and any(row.met is False for row in rows):
+        raise typer.Exit(1)
+
+
+def _measure(
+    parts: Collection[Part], sizes: Sizes, own: Path | None, tell: Callable[[str], None]
+) -> Iterator[Row]:
+    """Rows as they come. What only a benchmark needs is imported here: the command line starts faster without."""
+    from facepass.ops.bench.shards import shard_rows  # noqa: PLC0415
+    from facepass.ops.bench.stack import open_stack  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="facepass-bench-") as made, open_stack(Path(made)) as stack:
+        if Part.SHARD in parts:
+            tell("shards: searched, loaded, weighed")
+            yield from shard_rows(stack, sizes)
+        if {Part.INGEST, Part.SEARCH} & set(parts):
+            yield from _measure_pictures(parts, sizes, own, stack, tell)
+
+
+def _measure_pictures(
+    parts: Collection[Part], sizes: Sizes, own: Path | None, stack: "Stack", tell: Callable[[str], None]
+) -> Iterator[Row]:
+    from facepass.embedding import open_engine  # noqa: PLC0415
+    from facepass.ops.bench.ingest import ingest_rows  # noqa: PLC0415
+    from facepass.ops.bench.photos import make_photos, own_photos  # noqa: PLC0415
+    from facepass.ops.bench.search import search_rows  # noqa: PLC0415
+    from facepass.ops.bench.site import open_site  # noqa: PLC0415
+
+    model = read_settings(ModelSettings)
+    tell("model pack and photos prepared")
+    engine = open_engine(model)
+    count = sizes.ingest_photos
+    photos = own_photos(own.resolve(), count) if own else make_photos(stack.directory / "photos", count)
+    if Part.SEARCH in parts:
+        tell("searches over HTTP, idle and under load")
+        with open_site(stack, "bench_search", engine, model, photos) as site:
+            yield from search_rows(site, sizes)
+    if Part.INGEST in parts:
+        tell("ingest, beside the bare engine and the peers' loop")
+        with open_site(stack, "bench_ingest", engine, model, photos) as site:
+            yield from ingest_rows(site, sizes)
+
+
+def _print_head(messages: Console, *, quick: bool) -> None:
+    messages.print(describe_machine(), highlight=False)
+    messages.print(", ".join(f"{name} {number}" for name, number in versions().items()), highlight=False)
+    if warning := disturbance():
+        messages.print(warning, style="yellow", highlight=False)
+    if quick:
+        messages.print("--quick: these figures show that everything runs, and nothing else", style="yellow")

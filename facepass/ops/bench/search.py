@@ -1,0 +1,167 @@
+"""Searching over HTTP: the real serving process, idle and while ingest takes all that the machine has left."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http import HTTPStatus
+from http.client import HTTPConnection
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from facepass.embedding import FaceEngine
+from facepass.ops.bench.crowd import FACES_EACH, fill_session, random_faces
+from facepass.ops.bench.photos import make_selfie
+from facepass.ops.bench.rows import Goal, Row, at_most, below
+from facepass.ops.bench.site import HOST, Service, Site, running, wait_until_settled
+from facepass.ops.bench.sizes import Sizes
+from facepass.ops.bench.timing import Percentiles, in_turns, percentiles, timed
+from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.faces import Embedding
+from facepass.schemas.ids import SessionId
+from facepass.schemas.settings import SearchSettings
+from facepass.storage.database import open_database
+from facepass.storage.generations import open_generation
+from facepass.streams.publisher import open_publisher
+
+_SESSION = SessionId("party")
+_BACKLOG = SessionId("backlog")
+
+_NEIGHBOURS = 100
+_ANSWER_SECONDS = 30.0
+_BOUNDARY = "facepass-bench"
+
+_CHECK_EVERY = 10
+"""Searches under load between two looks whether ingest still has work."""
+
+
+def search_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
+    """Measure one session of `sizes.session_photos` photos, which a selfie is searched in."""
+    selfie = make_selfie()
+    person = _largest_face(site.engine, selfie)
+    vectors = random_faces(sizes.session_photos * FACES_EACH, person, seed=1)
+    asyncio.run(_fill(site, vectors))
+    with ExitStack() as exits:
+        service = exits.enter_context(running(site, "serve"))
+        client = _Client(service.port, selfie)
+        exits.callback(client.close)
+        bare = _Bare(site.engine, selfie, vectors)
+        idle, bare_times = in_turns(client.search, bare.search, rounds=sizes.searches, warm_up=3)
+        yield from _idle_rows(percentiles(idle), percentiles(bare_times), client, site.engine, sizes)
+        exits.enter_context(running(site, "intake"))
+        ingest = exits.enter_context(running(site, "ingest"))
+        loaded, enough = asyncio.run(_search_under_load(site, sizes, client, ingest))
+    yield from _load_rows(percentiles(loaded), percentiles(idle), len(loaded), enough=enough)
+
+
+class _Client:
+    """One keep-alive connection that sends the same selfie again and again.
+
+    The standard library's own client, because its share of the time counts as ours.
+    """
+
+    def __init__(self, port: int, selfie: bytes) -> None:
+        self._connection = HTTPConnection(HOST, port, timeout=_ANSWER_SECONDS)
+        self._body = _form(selfie)
+        self.matches = 0
+
+    def search(self) -> None:
+        """One search, from the first byte sent to the last byte of the answer."""
+        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+        self._connection.request("POST", "/api/v1/search", self._body, headers)
+        response = self._connection.getresponse()
+        answer = response.read()
+        if response.status != HTTPStatus.OK:
+            raise PermanentError(ErrorCode.INTERNAL, f"a search was answered with status {response.status}")
+        self.matches = int(json.loads(answer)["total_matches"])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _Bare:
+    """The same selfie decoded, its face detected and embedded, the nearest vectors found; no HTTP, no database."""
+
+    def __init__(self, engine: FaceEngine, selfie: bytes, vectors: NDArray[np.float32]) -> None:
+        self._engine, self._selfie = engine, selfie
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(vectors)
+        faiss.omp_set_num_threads(1)
+
+    def search(self) -> None:
+        person = _largest_face(self._engine, self._selfie)
+        self._index.search(person.reshape(1, -1), _NEIGHBOURS)
+
+
+def _largest_face(engine: FaceEngine, selfie: bytes) -> Embedding:
+    limits = SearchSettings()
+    found = engine.analyse_selfie(selfie, max_bytes=limits.selfie_max_bytes, max_pixels=limits.selfie_max_pixels)
+    return max(found.faces, key=lambda face: face.box.width * face.box.height).embedding
+
+
+def _form(selfie: bytes) -> bytes:
+    """The multipart body of a search."""
+    session = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="session_id"\r\n\r\n{_SESSION}\r\n'
+    file = (
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="selfie.jpg"\r\n'
+        "Content-Type: image/jpeg\r\n\r\n"
+    )
+    return session.encode() + file.encode() + selfie + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+async def _fill(site: Site, vectors: NDArray[np.float32]) -> None:
+    async with open_database(site.database) as db:
+        await fill_session(db, await open_generation(db, site.engine.spec), _SESSION, vectors)
+
+
+async def _search_under_load(
+    site: Site, sizes: Sizes, client: _Client, ingest: Service
+) -> tuple[list[float], bool]:
+    """Seconds of searches made while ingest had work; False when it ran out before there were enough."""
+    times: list[float] = []
+    async with open_database(site.database) as db, open_publisher(site.kafka) as publisher:
+        generation = await open_generation(db, site.engine.spec)
+        await publisher.publish_all(site.events(_BACKLOG, sizes.backlog))
+        await wait_until_settled(db, generation, ingest, _BACKLOG, 1)
+        while len(times) < sizes.searches:
+            times += [timed(client.search) for _ in range(min(_CHECK_EVERY, sizes.searches - len(times)))]
+            counts = await wait_until_settled(db, generation, ingest, _BACKLOG, 1)
+            if counts.present - counts.pending == sizes.backlog:
+                return times, False
+    return times, True
+
+
+def _idle_rows(
+    ours: Percentiles, bare: Percentiles, client: _Client, engine: FaceEngine, sizes: Sizes
+) -> Iterator[Row]:
+    note = (
+        "bare: the same selfie (1200 x 1600) decoded, detected and embedded by the same engine"
+        f" ({engine.runtime}, one thread) and searched by faiss IndexFlatIP, k={_NEIGHBOURS}, in one process;"
+        f" ours over HTTP on a kept connection, {client.matches} photos found; {sizes.searches} searches each"
+    )
+    goals: dict[str, Goal | None] = {"p50": at_most(1.1, plus=3, unit="ms"), "p95": below(500, "ms"), "p99": None}
+    for name, goal in goals.items():
+        yield Row(
+            name=f"search over HTTP, session of {sizes.session_photos:,} photos, {name}",
+            ours=1e3 * getattr(ours, name),
+            bare=1e3 * getattr(bare, name),
+            unit="ms",
+            goal=goal,
+            note=note,
+        )
+
+
+def _load_rows(loaded: Percentiles, idle: Percentiles, searches: int, *, enough: bool) -> Iterator[Row]:
+    note = f"bare: the same searches on the idle machine; {searches} searches while ingest had work"
+    if not enough:
+        note += ", which ran out early"
+    for name in ("p50", "p95", "p99"):
+        yield Row(
+            name=f"search over HTTP while ingest saturates the machine, {name}",
+            ours=1e3 * getattr(loaded, name),
+            bare=1e3 * getattr(idle, name),
+            unit="ms",
+            note=note,
+        )
