@@ -68,7 +68,7 @@ FROM unnest(
     %(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[],
     %(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[],
     %(states)s::text[], %(revisions)s::bigint[], %(stored)s::integer[], %(detected)s::integer[],
-    %(confidences)s::real[], %(errors)s::text[], %(attempts)s::integer[], %(first_failures)s::timestamptz[],
+    %(confidences)s::float8[], %(errors)s::text[], %(attempts)s::integer[], %(first_failures)s::timestamptz[],
     %(next_attempts)s::timestamptz[], %(etags)s::text[], %(left_out)s::jsonb[]
 ) AS e
 ON CONFLICT (session_id, photo_id, generation) DO UPDATE SET
@@ -244,7 +244,7 @@ UPDATE sessions SET
 WHERE session_id = %(session)s
 
 -- name: claim_overdue
--- Pending photos whose time has come, the longest overdue first; none that another process is claiming or writing.
+-- Those pending photos that are longest overdue, in no order; none that another process is claiming or writing.
 -- Takes no lock of the session: it never waits for a row, and no reader of revisions or counters sees what it moves.
 WITH due AS (
     SELECT session_id, photo_id FROM photo_results

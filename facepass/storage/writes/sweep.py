@@ -11,7 +11,7 @@ that a photo whose process died is not forgotten."""
 
 
 async def claim_overdue(db: Database, generation: Generation, limit: int) -> list[PhotoEvent]:
-    """Claim at most `limit` overdue pending photos, the longest overdue first, by their stored key.
+    """Claim the `limit` pending photos that are longest overdue, in no order, by their stored key.
 
     What comes of them goes through `save_photos`, which also ends a photo as failed once it has been tried for too
     long. Several processes may claim at once: each photo goes to one.

@@ -73,7 +73,7 @@ CREATE TABLE photo_results (
     revision bigint NOT NULL DEFAULT 0,
     faces_stored integer NOT NULL DEFAULT 0,
     faces_detected integer NOT NULL DEFAULT 0,
-    confidence real,
+    confidence double precision,
     error text,
     attempts integer NOT NULL DEFAULT 0,
     first_failed_at timestamptz,
