@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,9 +14,6 @@ from facepass.ops.bench.report import print_table, to_markdown
 from facepass.ops.bench.rows import Row
 from facepass.ops.bench.sizes import PUBLISHED, QUICK, Sizes
 from facepass.schemas.settings import ModelSettings, read_settings
-
-if TYPE_CHECKING:
-    from facepass.ops.bench.stack import Stack
 
 
 class Part(StrEnum):
@@ -70,18 +67,17 @@ def _measure(
 ) -> Iterator[Row]:
     """Rows as they come. What only a benchmark needs is imported here: the command line starts faster without."""
     from facepass.ops.bench.shards import shard_rows  # noqa: PLC0415
-    from facepass.ops.bench.stack import open_stack  # noqa: PLC0415
 
-    with TemporaryDirectory(prefix="facepass-bench-") as made, open_stack(Path(made)) as stack:
+    with TemporaryDirectory(prefix="facepass-bench-") as made:
         if Part.SHARD in parts:
             tell("shards: searched, loaded, weighed")
-            yield from shard_rows(stack, sizes)
+            yield from shard_rows(Path(made) / "shards", sizes)
         if {Part.INGEST, Part.SEARCH} & set(parts):
-            yield from _measure_pictures(parts, sizes, own, stack, tell)
+            yield from _measure_site(parts, sizes, own, Path(made), tell)
 
 
-def _measure_pictures(
-    parts: Collection[Part], sizes: Sizes, own: Path | None, stack: "Stack", tell: Callable[[str], None]
+def _measure_site(
+    parts: Collection[Part], sizes: Sizes, own: Path | None, directory: Path, tell: Callable[[str], None]
 ) -> Iterator[Row]:
     from facepass.embedding import open_engine  # noqa: PLC0415
     from facepass.ops.bench.ingest import ingest_rows  # noqa: PLC0415
@@ -89,19 +85,17 @@ def _measure_pictures(
     from facepass.ops.bench.search import search_rows  # noqa: PLC0415
     from facepass.ops.bench.site import open_site  # noqa: PLC0415
 
-    model = read_settings(ModelSettings)
-    tell("model pack and photos prepared")
+    tell("model pack and photos")
+    model, count = read_settings(ModelSettings), sizes.ingest_photos
     engine = open_engine(model)
-    count = sizes.ingest_photos
-    photos = own_photos(own.resolve(), count) if own else make_photos(stack.directory / "photos", count)
-    if Part.SEARCH in parts:
-        tell("searches over HTTP, idle and under load")
-        with open_site(stack, "bench_search", engine, model, photos) as site:
-            yield from search_rows(site, sizes)
-    if Part.INGEST in parts:
-        tell("ingest, beside the bare engine and the peers' loop")
-        with open_site(stack, "bench_ingest", engine, model, photos) as site:
+    photos = own_photos(own.resolve(), count) if own else make_photos(directory / "photos", count)
+    with open_site(directory / "site", model, engine, photos, tell) as site:
+        if Part.INGEST in parts:
+            tell("ingest, beside the bare engine and the peers' loop")
             yield from ingest_rows(site, sizes)
+        if Part.SEARCH in parts:  # last: it leaves ingest with photos to index
+            tell("searches over HTTP, idle and under load")
+            yield from search_rows(site, sizes)
 
 
 def _print_head(messages: Console, *, quick: bool) -> None:

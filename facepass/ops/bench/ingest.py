@@ -4,7 +4,7 @@ import asyncio
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from time import perf_counter
@@ -17,7 +17,7 @@ from facepass.embedding.packs import open_pack
 from facepass.ops.bench import peers
 from facepass.ops.bench.machine import cores
 from facepass.ops.bench.rows import Goal, Row, at_least, skipped
-from facepass.ops.bench.site import Service, Site, cpu_seconds, running, wait_until_settled
+from facepass.ops.bench.site import Site, cpu_seconds
 from facepass.ops.bench.sizes import Sizes
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import SessionId
@@ -39,31 +39,28 @@ class _Run:
 
 
 def ingest_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
-    """Measure with intake and ingest running as processes of their own."""
-    with ExitStack() as exits:
-        exits.enter_context(running(site, "intake"))
-        service = exits.enter_context(running(site, "ingest"))
-        reason = peers.reason_to_skip()
-        loop = None if reason else exits.enter_context(_open_peers(site))
-        ours, bare, theirs = _rounds(site, sizes, service, loop)
+    """Ours, bare and the peers' loop in turns."""
+    reason = peers.reason_to_skip()
+    with nullcontext() if reason else _open_peers(site) as loop:
+        ours, bare, theirs = _rounds(site, sizes, loop)
     yield from _own_rows(ours, bare, site)
     name, goal = "ingest, event to row, beside the loop that peers run", at_least(2)
     yield _peers_row(name, goal, ours, theirs) if theirs else skipped(name, "photos/s", str(reason), goal)
 
 
 def _rounds(
-    site: Site, sizes: Sizes, service: Service, loop: ProcessPoolExecutor | None
+    site: Site, sizes: Sizes, loop: ProcessPoolExecutor | None
 ) -> tuple[list[_Run], list[_Run], list[_Run]]:
-    """Ours, bare and the peers' loop in turns, after a warm-up of each."""
+    """Runs of ours, bare and the peers, after a warm-up of each."""
     contents = site.photos.contents()
     sample = [site.photos.directory / name for name in site.photos.names[: sizes.peer_photos]]
-    asyncio.run(_ingest(site, service, SessionId("warm-up"), _WARM_UP_PHOTOS))
+    asyncio.run(_ingest(site, SessionId("warm-up"), _WARM_UP_PHOTOS))
     _analyse(site.engine, contents[:_WARM_UP_PHOTOS])
     if loop is not None:
         loop.submit(peers.run_loop, sample[:1]).result()
     ours, bare, theirs = [], [], []
     for number in range(sizes.ingest_rounds):
-        ours.append(asyncio.run(_ingest(site, service, SessionId(f"round-{number}"), len(contents))))
+        ours.append(asyncio.run(_ingest(site, SessionId(f"round-{number}"), len(contents))))
         bare.append(_analyse(site.engine, contents))
         if loop is not None:
             run = loop.submit(peers.run_loop, sample).result()
@@ -71,20 +68,20 @@ def _rounds(
     return ours, bare, theirs
 
 
-async def _ingest(site: Site, service: Service, session_id: SessionId, photos: int) -> _Run:
+async def _ingest(site: Site, session_id: SessionId, photos: int) -> _Run:
     """Publish one event a photo and wait until all rows are committed; the clock runs from the first event on."""
-    events = site.events(session_id, photos)
-    async with open_database(site.database) as db, open_publisher(site.kafka) as publisher:
+    events, process = site.events(session_id, photos), site.ingest_process()
+    async with open_database(site.stack.database) as db, open_publisher(site.stack.kafka) as publisher:
         generation = await open_generation(db, site.engine.spec)
-        began, used = perf_counter(), service.cpu_seconds()
+        began, used = perf_counter(), cpu_seconds(process)
         await publisher.publish_all(events)
-        counts = await wait_until_settled(db, generation, service, session_id, photos)
+        counts = await site.settled(db, generation, session_id, photos)
         seconds = perf_counter() - began
     if counts.failed:
         raise PermanentError(
             ErrorCode.INTERNAL, f"{counts.failed} of {len(events)} photos failed: see ingest's log"
         )
-    return _Run(photos=len(events), seconds=seconds, cpu=service.cpu_seconds() - used, faces=counts.face_count)
+    return _Run(photos=len(events), seconds=seconds, cpu=cpu_seconds(process) - used, faces=counts.face_count)
 
 
 def _analyse(engine: FaceEngine, contents: Sequence[bytes]) -> _Run:
@@ -108,14 +105,14 @@ def _own_rows(ours: Sequence[_Run], bare: Sequence[_Run], site: Site) -> Iterato
         bare=_median(bare, lambda run: run.photos / run.seconds),
         unit="photos/s",
         goal=at_least(0.85),
-        note=f"{what}; ours from the first event published to the last row committed, intake beside it; {found}",
+        note=f"{what}; ours from the first event published to the last row, beside intake and serve; {found}",
     )
     yield Row(
         name="ingest, processor time a photo",
         ours=_median(ours, lambda run: run.cpu / run.photos),
         bare=_median(bare, lambda run: run.cpu / run.photos),
         unit="CPU s/photo",
-        note=f"{what}; ours is the ingest process alone, without PostgreSQL, broker and intake",
+        note=f"{what}; ours is the ingest process alone, without PostgreSQL, broker, intake and serve",
     )
     yield Row(
         name="ingest, cores used",
@@ -146,7 +143,7 @@ def _peers_row(name: str, goal: Goal, ours: Sequence[_Run], theirs: Sequence[_Ru
 def _open_peers(site: Site) -> Iterator[ProcessPoolExecutor]:
     """A child process that has loaded the peers' networks."""
     pack = open_pack("starter")
-    detector, recogniser = site.stack.directory / "detector.onnx", site.stack.directory / "recogniser.onnx"
+    detector, recogniser = site.directory / "detector.onnx", site.directory / "recogniser.onnx"
     detector.write_bytes(pack.detector.read())
     recogniser.write_bytes(fold(pack.recogniser.read(), free_size=False))
     arguments = (detector, recogniser, site.model.detection_size)

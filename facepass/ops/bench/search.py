@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection
 
@@ -15,7 +15,7 @@ from facepass.embedding import FaceEngine
 from facepass.ops.bench.crowd import FACES_EACH, fill_session, random_faces
 from facepass.ops.bench.photos import make_selfie
 from facepass.ops.bench.rows import Goal, Row, at_most, below
-from facepass.ops.bench.site import HOST, Service, Site, running, wait_until_settled
+from facepass.ops.bench.site import HOST, Site
 from facepass.ops.bench.sizes import Sizes
 from facepass.ops.bench.timing import Percentiles, in_turns, percentiles, timed
 from facepass.schemas.errors import ErrorCode, PermanentError
@@ -43,16 +43,11 @@ def search_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
     person = _largest_face(site.engine, selfie)
     vectors = random_faces(sizes.session_photos * FACES_EACH, person, seed=1)
     asyncio.run(_fill(site, vectors))
-    with ExitStack() as exits:
-        service = exits.enter_context(running(site, "serve"))
-        client = _Client(service.port, selfie)
-        exits.callback(client.close)
-        bare = _Bare(site.engine, selfie, vectors)
+    client, bare = _Client(site.port, selfie), _Bare(site.engine, selfie, vectors)
+    with closing(client):
         idle, bare_times = in_turns(client.search, bare.search, rounds=sizes.searches, warm_up=3)
         yield from _idle_rows(percentiles(idle), percentiles(bare_times), client, site.engine, sizes)
-        exits.enter_context(running(site, "intake"))
-        ingest = exits.enter_context(running(site, "ingest"))
-        loaded, enough = asyncio.run(_search_under_load(site, sizes, client, ingest))
+        loaded, enough = asyncio.run(_search_under_load(site, sizes, client))
     yield from _load_rows(percentiles(loaded), percentiles(idle), len(loaded), enough=enough)
 
 
@@ -112,22 +107,20 @@ def _form(selfie: bytes) -> bytes:
 
 
 async def _fill(site: Site, vectors: NDArray[np.float32]) -> None:
-    async with open_database(site.database) as db:
+    async with open_database(site.stack.database) as db:
         await fill_session(db, await open_generation(db, site.engine.spec), _SESSION, vectors)
 
 
-async def _search_under_load(
-    site: Site, sizes: Sizes, client: _Client, ingest: Service
-) -> tuple[list[float], bool]:
+async def _search_under_load(site: Site, sizes: Sizes, client: _Client) -> tuple[list[float], bool]:
     """Seconds of searches made while ingest had work; False when it ran out before there were enough."""
     times: list[float] = []
-    async with open_database(site.database) as db, open_publisher(site.kafka) as publisher:
+    async with open_database(site.stack.database) as db, open_publisher(site.stack.kafka) as publisher:
         generation = await open_generation(db, site.engine.spec)
         await publisher.publish_all(site.events(_BACKLOG, sizes.backlog))
-        await wait_until_settled(db, generation, ingest, _BACKLOG, 1)
+        await site.settled(db, generation, _BACKLOG, 1)
         while len(times) < sizes.searches:
             times += [timed(client.search) for _ in range(min(_CHECK_EVERY, sizes.searches - len(times)))]
-            counts = await wait_until_settled(db, generation, ingest, _BACKLOG, 1)
+            counts = await site.settled(db, generation, _BACKLOG, 1)
             if counts.present - counts.pending == sizes.backlog:
                 return times, False
     return times, True

@@ -5,11 +5,12 @@ import ctypes
 import gc
 import statistics
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from time import perf_counter
 
 import faiss
@@ -17,20 +18,23 @@ import numpy as np
 import psutil
 import psycopg
 from numpy.typing import NDArray
+from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
 from facepass.ops.bench.crowd import fill_session, random_faces
 from facepass.ops.bench.rows import Row, at_least, at_most, rate_within
 from facepass.ops.bench.sizes import Sizes
-from facepass.ops.bench.stack import Stack
 from facepass.ops.bench.timing import timed
+from facepass.ops.local.postgres import DATABASE, embedded_postgres
 from facepass.schemas.faces import Embedding, GenerationSpec
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 from facepass.storage.database import Database, open_database
 from facepass.storage.generations import Generation, open_generation
-from facepass.storage.shards import ShardAnswer, Shards
+from facepass.storage.migrations import migrate
+from facepass.storage.shard import ShardAnswer
+from facepass.storage.shards import Shards
 
 NEIGHBOURS = 100
 """What bare asks of FAISS."""
@@ -70,17 +74,27 @@ class Crowd:
     person: Embedding
 
 
-def shard_rows(stack: Stack, sizes: Sizes) -> Iterator[Row]:
-    """Measure shards of all sizes, one database for each vector size."""
-    for floats in sizes.vector_sizes:
-        settings = stack.new_database(f"bench_{floats}")
-        crowds = [_crowd(faces, floats) for faces in sizes.shard_faces]
-        asyncio.run(_fill(settings, crowds))
-        for crowd in crowds:
-            yield asyncio.run(_search_row(settings, crowd, sizes))
-        for crowd in crowds:
-            yield asyncio.run(_load_row(settings, crowd, sizes))
-        yield _memory_row(settings, crowds[0], crowds[-1])
+def shard_rows(directory: Path, sizes: Sizes) -> Iterator[Row]:
+    """Measure shards of all sizes, on a PostgreSQL with its data in `directory`, one database a vector size."""
+    with embedded_postgres(directory / "postgres", log=directory / "postgres.log") as uri:
+        for floats in sizes.vector_sizes:
+            settings = _new_database(uri, f"bench_{floats}")
+            crowds = [_crowd(faces, floats) for faces in sizes.shard_faces]
+            asyncio.run(_fill(settings, crowds))
+            for crowd in crowds:
+                yield asyncio.run(_search_row(settings, crowd, sizes))
+            for crowd in crowds:
+                yield asyncio.run(_load_row(settings, crowd, sizes))
+            yield _memory_row(settings, crowds[0], crowds[-1])
+
+
+def _new_database(server: str, name: str) -> DatabaseSettings:
+    """Another database on the server, migrated and empty."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    settings = DatabaseSettings(database=SecretStr(server.replace(f"/{DATABASE}?", f"/{name}?")))
+    migrate(settings)
+    return settings
 
 
 def _crowd(faces: int, floats: int) -> Crowd:
@@ -102,6 +116,22 @@ async def _opened(settings: DatabaseSettings, floats: int) -> AsyncIterator[tupl
         yield db, await open_generation(db, _spec(floats))
 
 
+@asynccontextmanager
+async def _shards(db: Database, generation: Generation) -> AsyncIterator[Shards]:
+    """Shards that hold nothing yet."""
+    shards = Shards(db, generation, ShardSettings())
+    try:
+        yield shards
+    finally:
+        await shards.close()
+
+
+async def _timed(work: Awaitable[object]) -> float:
+    began = perf_counter()
+    await work
+    return perf_counter() - began
+
+
 async def _fill(settings: DatabaseSettings, crowds: list[Crowd]) -> None:
     async with _opened(settings, crowds[0].person.size) as (db, generation):
         for crowd in crowds:
@@ -120,14 +150,10 @@ async def _search_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) ->
     faiss.omp_set_num_threads(1)
     ours: list[float] = []
     bare: list[float] = []
-    async with _opened(settings, floats) as (db, generation):
-        shards = Shards(db, generation, ShardSettings())
+    async with _opened(settings, floats) as (db, generation), _shards(db, generation) as shards:
         answer = await _search(shards, crowd)
         for _ in range(sizes.shard_searches // _TURN):
-            for _ in range(_TURN):
-                began = perf_counter()
-                await _search(shards, crowd)
-                ours.append(perf_counter() - began)
+            ours += [await _timed(_search(shards, crowd)) for _ in range(_TURN)]
             bare += [timed(lambda: flat.search(query, NEIGHBOURS)) for _ in range(_TURN)]
     mine, theirs = statistics.median(ours), statistics.median(bare)
     return Row(
@@ -155,12 +181,9 @@ async def _load_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) -> R
     async with _opened(settings, floats) as (db, generation):
         with psycopg.connect(settings.database.get_secret_value(), autocommit=True) as connection:
             for _ in range(sizes.loads + 1):
-                shards = Shards(db, generation, ShardSettings())
-                began = perf_counter()
-                await _search(shards, crowd)
-                ours.append(perf_counter() - began)
+                async with _shards(db, generation) as shards:
+                    ours.append(await _timed(_search(shards, crowd)))
                 bare.append(timed(lambda: _drain_and_add(connection, generation, crowd)))
-                del shards
     mine, theirs = statistics.median(ours[1:]), statistics.median(bare[1:])
     return Row(
         name=f"cold load, {faces:,} faces x {floats}",
@@ -212,8 +235,7 @@ def _growth(database: str, first: SessionId, session: SessionId, person: Embeddi
 async def _load_and_weigh(
     settings: DatabaseSettings, first: SessionId, session: SessionId, person: Embedding
 ) -> int:
-    async with _opened(settings, person.size) as (db, generation):
-        shards = Shards(db, generation, ShardSettings())
+    async with _opened(settings, person.size) as (db, generation), _shards(db, generation) as shards:
         await shards.search(first, person, threshold=DEFAULT_THRESHOLD, limit=_LIMIT)
         before = _resident()
         await shards.search(session, person, threshold=DEFAULT_THRESHOLD, limit=_LIMIT)
