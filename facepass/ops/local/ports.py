@@ -12,18 +12,22 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def check_port(host: str, port: int, option: str) -> None:
-    """Check that host:port can be listened on, before anything is started.
+def listen(host: str, port: int, option: str) -> socket.socket:
+    """A socket that listens on host:port.
 
     Raises:
         PermanentError: `invalid_setting`, naming the command's option.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port), family=family):
-            return
+        return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as exc:
         reason = exc.strerror or str(exc)
         raise PermanentError(
             ErrorCode.INVALID_SETTING, f"{option}: cannot listen on {host}:{port}: {reason}", setting=option
         ) from exc
+
+
+def check_port(host: str, port: int, option: str) -> None:
+    """Check that host:port can be listened on, before anything is started; raises as `listen`."""
+    listen(host, port, option).close()

@@ -1,0 +1,200 @@
+"""The command `facepass`. Each sub-command reads its settings, opens the parts and runs one function.
+
+The parts are imported inside the commands: `facepass --help` and a mistyped option answer at once.
+"""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facepass import __version__
+from facepass.ops.unknown_settings import unknown_settings
+from facepass.schemas.errors import ErrorCode, FacePassError
+from facepass.schemas.logs import set_up_logs
+from facepass.schemas.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    LogSettings,
+    ModelSettings,
+    env_example,
+    read_settings,
+)
+
+app = typer.Typer(
+    help="Self-hosted face search for event photography: a selfie finds its photos.",
+    epilog="Settings are environment variables: see `facepass settings`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+topics = typer.Typer(help="Kafka's topics.", no_args_is_help=True)
+app.add_typer(topics, name="topics")
+
+_HINTS = {
+    ErrorCode.BROKER_UNAVAILABLE: "Is Kafka running where FACEPASS_KAFKA says? `facepass doctor` looks.",
+    ErrorCode.DATABASE_UNAVAILABLE: "Is PostgreSQL running where FACEPASS_DATABASE says? `facepass doctor` looks.",
+}
+"""What to do about failures whose own message cannot know which setting led there."""
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP API.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port for /metrics, /health and /ready; 0 takes a free one.")
+]
+
+
+def main() -> None:
+    """Run the command line: a failure of ours becomes one line on standard error and status 1."""
+    # The libraries' own words stay out of the way of ours, until a long-running command sets up its logs.
+    logging.getLogger().addHandler(logging.NullHandler())
+    for line in unknown_settings():
+        print(f"facepass: warning: {line}", file=sys.stderr)
+    try:
+        app()
+    except FacePassError as error:
+        hint = f" {_HINTS[error.code]}" if error.code in _HINTS else ""
+        print(f"facepass: {error.message} [{error.code}]{hint}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting with its default, as .env.example has them."""
+    print(env_example(), end="")
+
+
+@app.command()
+def migrate(
+    revision: Annotated[str, typer.Argument(help="`head`, `base`, or a migration's number.")] = "head",
+) -> None:
+    """Bring the database (FACEPASS_DATABASE) to this version's tables. `base` removes all of FacePass's data."""
+    from facepass.storage.migrations import migrate as run
+
+    run(read_settings(DatabaseSettings), revision)
+    print(f"the database is at {revision}")
+
+
+@topics.command("create")
+def create_topics() -> None:
+    """Create the topics that are missing in Kafka (FACEPASS_KAFKA); report those that exist and differ."""
+    from facepass.streams.topics import create_topics as run
+
+    differences = asyncio.run(run(read_settings(KafkaSettings)))
+    for line in differences:
+        print(f"differs, left as it is: {line}")
+    print("all topics are there")
+
+
+@app.command()
+def prepare() -> None:
+    """Prepare the model pack (FACEPASS_MODEL) in the cache; otherwise the first start of a process does it."""
+    from facepass.embedding import open_engine
+
+    engine = open_engine(read_settings(ModelSettings))
+    print(f"model pack {engine.spec.pack} is ready, on {engine.runtime}, {engine.threads} threads")
+
+
+@app.command()
+def intake(*, metrics_port: MetricsPort = None) -> None:
+    """Register photos from Kafka as pending, and carry out deletions and session updates."""
+    from facepass.ops.workers import intake as run
+
+    _set_up_logs()
+    asyncio.run(run(metrics_port))
+
+
+@app.command()
+def ingest(*, metrics_port: MetricsPort = None) -> None:
+    """Find the faces of the photos that Kafka announces, and write them to PostgreSQL."""
+    from facepass.ops.workers import ingest as run
+
+    _set_up_logs()
+    asyncio.run(run(metrics_port))
+
+
+@app.command()
+def serve(*, host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Answer searches over HTTP from shards in memory, kept up to date from PostgreSQL and Kafka."""
+    from facepass.ops.serve import serve as run
+
+    _set_up_logs()
+    asyncio.run(run(host, port))
+
+
+@app.command()
+def dev(
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    kafka_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the embedded broker.")] = 9092,
+    data_dir: Annotated[
+        Path, typer.Option(help="Keeps PostgreSQL's data and the logs; made when it is not there.")
+    ] = Path("facepass-data"),
+    photos: Annotated[
+        str, typer.Option(help="Where the photos are: a directory, or s3://bucket/prefix.")
+    ] = "photos",
+) -> None:
+    """Run everything with embedded parts in the foreground, until Ctrl-C. Prints `ready URL` when it is.
+
+    PostgreSQL is kept in the data directory. The embedded broker keeps its topics in memory only: after a restart
+    what was indexed is still found, what was still waiting in Kafka is gone.
+    """
+    from facepass.ops.dev import run_dev
+    from facepass.ops.local.stack import StackOptions
+
+    run_dev(StackOptions(host=host, port=port, kafka_port=kafka_port, data_dir=data_dir, photos=photos))
+
+
+@app.command()
+def demo(
+    *,
+    photos: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Your own photos instead of the samples.")
+    ] = None,
+    selfie: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="A selfie to search them with; may be repeated."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The contact sheet.")] = Path("demo-result.png"),
+    leave: Annotated[bool, typer.Option("--exit", help="End after the result instead of staying up.")] = False,
+) -> None:
+    """Show the main job: index photos from Kafka, search with selfies, print the matches, draw a contact sheet.
+
+    Everything runs on this machine in a temporary directory, which is removed at the end. Status 1 when a selfie
+    does not find exactly the photos that it must find.
+    """
+    from facepass.ops.demo.run import run_demo
+
+    if (photos is None) != (not selfie):
+        raise typer.BadParameter("--photos and --selfie belong together: give both, or neither for the samples")
+    raise typer.Exit(run_demo(photos=photos, selfies=selfie or [], output=output, stay=not leave))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing or wrong on this machine and how to mend it. Status 1 when something needed is."""
+    from facepass.ops.doctor import run_doctor
+
+    if not run_doctor():
+        raise typer.Exit(1)
+
+
+def _set_up_logs() -> None:
+    set_up_logs(read_settings(LogSettings))
+
+
+if __name__ == "__main__":
+    main()

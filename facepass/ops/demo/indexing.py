@@ -1,0 +1,94 @@
+"""The demo's producer: publishes its photos' events and waits until each one is settled."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from facepass.embedding import read_spec
+from facepass.ops.demo.samples import Sample
+from facepass.ops.local.stack import Stack
+from facepass.schemas.errors import ErrorCode, TransientError
+from facepass.schemas.events import PhotoIndexed
+from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ledger import PhotoEvent, PhotoState
+from facepass.schemas.settings import ModelSettings, read_settings
+from facepass.storage.database import Connection, open_database
+from facepass.storage.generations import open_generation
+from facepass.storage.writes.rows import read_rows
+from facepass.storage.writes.verdicts import Row
+from facepass.streams.publisher import open_publisher
+
+SESSION_ID = SessionId("demo")
+
+_LOOK_SECONDS = 0.2
+_PATIENCE_SECONDS = 120.0
+"""Without a single photo settled for so long, something is wrong that no log line of a worker ended."""
+
+
+async def publish(stack: Stack, samples: Sequence[Sample]) -> list[PhotoEvent]:
+    """Publish `photo-indexed` for each sample, and return what was published."""
+    occurred_at = datetime.now(UTC)
+    events = [
+        PhotoIndexed(
+            session_id=SESSION_ID,
+            photo_id=PhotoId(sample.photo_id),
+            s3_key=sample.s3_key,
+            occurred_at=occurred_at,
+        )
+        for sample in samples
+    ]
+    async with open_publisher(stack.kafka) as publisher:
+        origins = await publisher.publish_all(events)
+    return [
+        PhotoEvent(
+            session_id=event.session_id,
+            photo_id=event.photo_id,
+            s3_key=event.s3_key,
+            occurred_at=event.occurred_at,
+            occurred_at_given=True,
+            origin=origin,
+        )
+        for event, origin in zip(events, origins, strict=True)
+    ]
+
+
+async def wait_until_settled(
+    stack: Stack, events: Sequence[PhotoEvent], *, progress: Callable[[int], None]
+) -> Mapping[str, Row]:
+    """Wait until no photo is pending.
+
+    Args:
+        progress: told the number of settled photos.
+
+    Returns:
+        By photo id what the ledger says of it.
+
+    Raises:
+        FacePassError: a process ended, or nothing moved for two minutes.
+    """
+    settled: dict[str, Row] = {}
+    loop = asyncio.get_running_loop()
+    async with open_database(stack.database) as database:
+        generation = await open_generation(database, read_spec(read_settings(ModelSettings)))
+        moved = loop.time()
+        while waiting := [event for event in events if event.photo_id not in settled]:
+            stack.check()
+            found = await database.run(partial(_settled_rows, generation=generation.number, events=waiting))
+            if found:
+                settled.update(found)
+                moved = loop.time()
+                progress(len(settled))
+            elif loop.time() > moved + _PATIENCE_SECONDS:
+                raise TransientError(
+                    ErrorCode.INTERNAL, f"{len(waiting)} photos are still not indexed; logs: {stack.logs}"
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
+    return settled
+
+
+async def _settled_rows(
+    connection: Connection, *, generation: int, events: Sequence[PhotoEvent]
+) -> dict[str, Row]:
+    known = await read_rows(connection, generation, events)
+    return {key[1]: row for key, row in known.rows.items() if row.state not in (None, PhotoState.PENDING)}

@@ -1,0 +1,68 @@
+"""`facepass dev`: everything in the foreground until a signal or until one of the parts ends."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from facepass.ops.local.stack import Stack, StackOptions, local_stack
+
+_LOOK_SECONDS = 0.2
+
+
+class Stopped(BaseException):
+    """A signal asked for the end. No error: like KeyboardInterrupt, it only unwinds."""
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Run the block; at SIGTERM or SIGINT unwind it, once, undisturbed by further signals."""
+
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise Stopped
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except Stopped:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_dev(options: StackOptions) -> None:
+    """Start everything, say where it is, print `ready`, watch it, stop everything.
+
+    Raises:
+        FacePassError: as `local_stack`; and when a process ended by itself, with the end of its log.
+    """
+    with (
+        stop_on_signals(),
+        local_stack(options, report=lambda what: print(f"starting {what}", flush=True)) as stack,
+    ):
+        for line in _addresses(stack):
+            print(line)
+        print(f"ready {stack.http}", flush=True)
+        watch(stack)
+
+
+def watch(stack: Stack) -> NoReturn:
+    """Wait until a process of the stack ends by itself, and raise what `check` says of it."""
+    while True:
+        stack.check()
+        time.sleep(_LOOK_SECONDS)
+
+
+def _addresses(stack: Stack) -> list[str]:
+    return [
+        f"Kafka       {stack.kafka.kafka} (embedded, in memory only; it refuses idempotent producers:"
+        " set enable.idempotence=false)",
+        f"PostgreSQL  {stack.database.database.get_secret_value()}",
+        f"API         {stack.http}/docs",
+        f"logs        {stack.logs}",
+    ]

@@ -1,0 +1,197 @@
+"""All of FacePass on this machine: embedded PostgreSQL and broker, and the three processes as in production."""
+
+import asyncio
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from facepass.ops.local.broker import embedded_broker
+from facepass.ops.local.children import Child, last_lines, start_child, stop_children
+from facepass.ops.local.ports import check_port, free_port
+from facepass.ops.local.postgres import embedded_postgres
+from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
+from facepass.schemas.settings import DatabaseSettings, KafkaSettings
+from facepass.storage.migrations import migrate
+from facepass.streams.topics import create_topics
+
+_SESSION_TIMEOUT_SECONDS = 6.0
+"""The embedded broker answers a group join after half the rebalance time-out, so a long one delays every start."""
+
+_START_PATIENCE_SECONDS = 60.0
+_STOP_PATIENCE_SECONDS = 15.0
+"""More than what the workers allow themselves to finish their batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOptions:
+    """Where everything listens and lies.
+
+    Attributes:
+        host: of the HTTP API and of the broker.
+        data_dir: gets PostgreSQL's data (`postgres/`) and everyone's logs (`logs/`).
+        photos: as FACEPASS_PHOTOS: a directory or s3://bucket/prefix.
+    """
+
+    host: str
+    port: int
+    kafka_port: int
+    data_dir: Path
+    photos: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """The running parts: where they are and who they are."""
+
+    http: str
+    kafka: KafkaSettings
+    database: DatabaseSettings
+    logs: Path
+    children: tuple[Child, ...]
+
+    def check(self) -> None:
+        """Raise PermanentError (`internal`) when one of the processes has ended."""
+        for child in self.children:
+            if not child.running():
+                raise PermanentError(
+                    ErrorCode.INTERNAL,
+                    f"{child.name} ended with status {child.process.returncode}; the end of {child.log}:\n"
+                    f"{last_lines(child.log)}",
+                )
+
+
+@contextmanager
+def local_stack(options: StackOptions, *, report: Callable[[str], None]) -> Iterator[Stack]:
+    """Run everything for the time of the context; ready when it is entered.
+
+    Args:
+        report: told what is being started, in order, a few words each.
+
+    Raises:
+        PermanentError: `invalid_setting` (port or data directory in use, no such photo directory), or a part that
+            refuses to start, with the end of its log.
+        TransientError: a part that did not get ready in time.
+    """
+    _check(options)
+    logs = options.data_dir / "logs"
+    with _only_user(options.data_dir):
+        report("PostgreSQL")
+        with embedded_postgres(options.data_dir / "postgres", log=logs / "postgres.log") as uri:
+            database = DatabaseSettings(database=SecretStr(uri))
+            migrate(database)
+            report("broker")
+            with embedded_broker(options.host, options.kafka_port, log=logs / "broker.log") as address:
+                kafka = KafkaSettings(
+                    kafka=address, kafka_idempotence=False, session_timeout_seconds=_SESSION_TIMEOUT_SECONDS
+                )
+                asyncio.run(create_topics(kafka))
+                with _processes(options, database, kafka, report) as stack:
+                    yield stack
+
+
+@contextmanager
+def _processes(
+    options: StackOptions, database: DatabaseSettings, kafka: KafkaSettings, report: Callable[[str], None]
+) -> Iterator[Stack]:
+    probes = {"intake": free_port(), "ingest": free_port()}
+    arguments = {name: [name, "--metrics-port", str(port)] for name, port in probes.items()}
+    arguments["serve"] = ["serve", "--host", options.host, "--port", str(options.port)]
+    logs, environment = options.data_dir / "logs", _environment(options, database, kafka)
+    http = f"http://{_bracketed(options.host)}:{options.port}"
+    reached = f"http://{_bracketed(_reachable(options.host))}:{options.port}"
+    ready = {name: f"http://127.0.0.1:{port}/ready" for name, port in probes.items()} | {
+        "serve": f"{reached}/ready"
+    }
+    report("intake, ingest, serve")
+    children: list[Child] = []
+    try:
+        for name, command in arguments.items():
+            program = [sys.executable, "-m", "facepass.ops.cli", *command]
+            children.append(start_child(name, program, log=logs / f"{name}.log", env=environment))
+        stack = Stack(http=http, kafka=kafka, database=database, logs=logs, children=tuple(children))
+        _wait_until_ready(stack, ready)
+        yield stack
+    finally:
+        stop_children(children, patience=_STOP_PATIENCE_SECONDS)
+
+
+def _environment(options: StackOptions, database: DatabaseSettings, kafka: KafkaSettings) -> dict[str, str]:
+    photos = options.photos if options.photos.startswith("s3://") else str(Path(options.photos).resolve())
+    return os.environ | {
+        "FACEPASS_DATABASE": database.database.get_secret_value(),
+        "FACEPASS_KAFKA": kafka.kafka,
+        "FACEPASS_KAFKA_IDEMPOTENCE": str(kafka.kafka_idempotence).lower(),
+        "FACEPASS_SESSION_TIMEOUT_SECONDS": str(kafka.session_timeout_seconds),
+        "FACEPASS_PHOTOS": photos,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _wait_until_ready(stack: Stack, ready: dict[str, str]) -> None:
+    waiting, reason = dict(ready), "no answer yet"
+    deadline = time.monotonic() + _START_PATIENCE_SECONDS
+    # No proxy from the environment: these are addresses of this machine.
+    with httpx.Client(trust_env=False, timeout=3.0) as client:
+        while waiting:
+            stack.check()
+            for name, url in list(waiting.items()):
+                try:
+                    answer = client.get(url)
+                except httpx.TransportError:
+                    continue
+                if answer.is_success:
+                    del waiting[name]
+                else:
+                    reason = answer.text
+            if waiting and time.monotonic() > deadline:
+                raise TransientError(
+                    ErrorCode.INTERNAL,
+                    f"{', '.join(waiting)} not ready after {_START_PATIENCE_SECONDS:.0f} s ({reason});"
+                    f" logs: {stack.logs}",
+                )
+            time.sleep(0.1)
+
+
+def _check(options: StackOptions) -> None:
+    if not options.photos.startswith("s3://") and not Path(options.photos).is_dir():
+        raise PermanentError(
+            ErrorCode.INVALID_SETTING, f"--photos: there is no directory {options.photos}", setting="--photos"
+        )
+    check_port(options.host, options.port, "--port")
+    check_port(options.host, options.kafka_port, "--kafka-port")
+    if options.port == options.kafka_port:
+        raise PermanentError(
+            ErrorCode.INVALID_SETTING, "--port and --kafka-port must differ", setting="--kafka-port"
+        )
+
+
+@contextmanager
+def _only_user(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory for this process alone; the lock ends with the process."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise PermanentError(
+                ErrorCode.INVALID_SETTING,
+                f"--data-dir: another FacePass is running on {data_dir}: stop it, or name another directory",
+                setting="--data-dir",
+            ) from exc
+        yield
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

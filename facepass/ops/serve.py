@@ -1,0 +1,106 @@
+"""`facepass serve`: the HTTP API, its shards and their follower in one event loop."""
+
+import asyncio
+import signal
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import uvicorn
+
+from facepass.embedding import FaceEngine, open_engine
+from facepass.ops.local.ports import listen
+from facepass.schemas.logs import get_logger
+from facepass.schemas.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    LeaseSettings,
+    ModelSettings,
+    SearchSettings,
+    ShardSettings,
+    read_settings,
+)
+from facepass.search_api.app import create_app
+from facepass.search_api.parts import Parts
+from facepass.storage.database import open_database
+from facepass.storage.generations import open_generation
+from facepass.storage.replica import Replica
+from facepass.storage.shards import Shards
+from facepass.streams.follower import build_follower
+
+_log = get_logger(__name__)
+
+_DRAIN_SECONDS = 5
+"""What requests under way get to finish after a signal; with closing the parts less than the ten seconds after
+which `docker stop` kills."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """Every group that serving uses, read before anything is opened."""
+
+    database: DatabaseSettings
+    search: SearchSettings
+    kafka: KafkaSettings
+    lease: LeaseSettings
+    shards: ShardSettings
+    model: ModelSettings
+
+
+async def serve(host: str, port: int) -> None:
+    """Answer searches until SIGTERM or SIGINT.
+
+    Raises:
+        FacePassError: `invalid_setting` (the port is taken too), `invalid_pack`, `not_migrated`,
+            `generation_mismatch`, `database_unavailable`.
+    """
+    settings = _Settings(
+        database=read_settings(DatabaseSettings),
+        search=read_settings(SearchSettings),
+        kafka=read_settings(KafkaSettings),
+        lease=read_settings(LeaseSettings),
+        shards=read_settings(ShardSettings),
+        model=read_settings(ModelSettings),
+    )
+    with listen(host, port, "--port") as server:
+        engine = await asyncio.to_thread(open_engine, settings.model)
+        async with AsyncExitStack() as stack:
+            await _answer(await _open_parts(stack, engine, settings), server)
+
+
+async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Parts:
+    database = await stack.enter_async_context(open_database(settings.database))
+    generation = await open_generation(database, engine.spec)
+    shards = Shards(database, generation, settings.shards)
+    replica = Replica(database, generation, shards, settings.lease)
+    stack.push_async_callback(replica.close)
+    await replica.register()
+    follower = build_follower(settings.kafka, settings.lease, shards, replica)
+    await stack.enter_async_context(follower.running())
+    return Parts(
+        database=database,
+        generation=generation,
+        engine=engine,
+        shards=shards,
+        replica=replica,
+        settings=settings.search,
+        broker_healthy=follower.broker_healthy,
+    )
+
+
+async def _answer(parts: Parts, server: socket.socket) -> None:
+    # uvicorn raises the signal that ended it anew, to end the process: with these handlers it only returns, and
+    # the parts are closed in order.
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)
+    config = uvicorn.Config(
+        create_app(parts),
+        log_config=None,  # structlog's handlers stay; one line a request comes from the application itself
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    _log.info("serving", address="{}:{}".format(*server.getsockname()[:2]), model=parts.engine.spec.pack)
+    await uvicorn.Server(config).serve(sockets=[server])
+    _log.info("stopped", worker="serve")
