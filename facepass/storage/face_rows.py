@@ -4,16 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.abc import Buffer
 
-FACE_ROW = np.dtype([("photo", np.int32), ("confidence", np.float32), ("box", np.float32, (4,))])
-"""What a shard knows of a face beside its vector: the photo's ordinal, the detector's score, the box as
-(x, y, width, height) in pixels. 24 bytes."""
+FACE_ROW = np.dtype(
+    [("photo", np.int32), ("face", np.int16), ("confidence", np.float32), ("box", np.float32, (4,))]
+)
+"""What a shard knows of a face beside its vector: the photo's ordinal, which of the photo's faces it is, the
+detector's score, the box as (x, y, width, height) in pixels. 26 bytes."""
 
 COPY_HEADER_BYTES = 19
 """Signature, flags and length of the extension, before the first row of a binary COPY."""
 
+COPY_TRAILER_BYTES = 2
+"""After the last row, in a message of its own; every row is longer."""
+
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
 _FLOAT32_COLUMNS = ("confidence", "x", "y", "width", "height")
+_COLUMNS = 2 + len(_FLOAT32_COLUMNS) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +43,14 @@ def copy_row(vector_size: int) -> np.dtype[np.void]:
     """The layout of one row of the statement `faces` in a binary COPY: every field big-endian, each value after
     its length in bytes, the halfvec after its own size and two unused bytes."""
     fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = [("fields", ">i2")]
-    fields += [("photo_length", ">i4"), ("photo", ">i4")]
+    fields += [("photo_length", ">i4"), ("photo", ">i4"), ("face_length", ">i4"), ("face", ">i2")]
     for name in _FLOAT32_COLUMNS:
         fields += [(f"{name}_length", ">i4"), (name, ">f4")]
     fields += [("embedding_length", ">i4"), ("size", ">i2"), ("unused", ">i2"), ("halves", ">u2", (vector_size,))]
     return np.dtype(fields)
 
 
-def check_copy_header(data: bytes | memoryview) -> None:
+def check_copy_header(data: Buffer) -> None:
     """Raise ValueError unless `data` begins as a binary COPY does."""
     if bytes(data[: len(_SIGNATURE)]) != _SIGNATURE or any(data[len(_SIGNATURE) : COPY_HEADER_BYTES]):
         raise ValueError("not a binary COPY of a known kind")
@@ -57,13 +64,14 @@ def decode_faces(data: bytes, vector_size: int) -> FaceBlock:
     """
     raw = np.frombuffer(data, copy_row(vector_size))
     if len(raw) and not (
-        (raw["fields"] == 7).all()  # noqa: PLR2004 - ordinal, five floats, embedding
+        (raw["fields"] == _COLUMNS).all()
         and (raw["size"] == vector_size).all()
         and (raw["embedding_length"] == 2 * vector_size + 4).all()
     ):
         raise ValueError("a row of a binary COPY is not laid out as expected")
     rows = np.empty(len(raw), FACE_ROW)
     rows["photo"] = raw["photo"]
+    rows["face"] = raw["face"]
     rows["confidence"] = raw["confidence"]
     for column, name in enumerate(_FLOAT32_COLUMNS[1:]):
         rows["box"][:, column] = raw[name]

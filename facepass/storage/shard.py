@@ -56,12 +56,35 @@ class Ranking:
     Attributes:
         matches: best first, at most the limit; exact ties by photo id.
         total: photos that matched, before the limit.
+        photos: photos in the shard.
         revision: of the shard when it was searched.
     """
 
     matches: Sequence[Match]
     total: int
+    photos: int
     revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardAnswer:
+    """What one search of a session found, and how fresh it is.
+
+    Attributes:
+        matches, total: as in `Ranking`.
+        revision: of the session, that the answer rests on.
+        behind: by how many revisions that is less than what is known to be there, or than what was asked for.
+        photos: photos with at least one face, at that revision.
+        pending, failed: photos without a result, as last read from the database.
+    """
+
+    matches: Sequence[Match]
+    total: int
+    revision: int
+    behind: int
+    photos: int
+    pending: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +93,7 @@ class Delta:
 
     Attributes:
         photos: every photo that changed: all its faces are dropped. Ordinals in `blocks` are positions here.
-        blocks: the faces that those photos have now, a photo's faces in their order. Applying takes them out.
+        blocks: the faces that those photos have now. Applying takes them out.
     """
 
     since: int
@@ -131,11 +154,13 @@ class Shard:
             if hidden:
                 seen = ~np.isin(self._rows["photo"][found], self._hidden_ordinals(hidden))
                 cosines, found = cosines[seen], found[seen]
-            best = best_of_each_photo(cosines, self._rows["photo"][found], found)
+            rows = self._rows[found]
+            best = best_of_each_photo(cosines, rows)
             winners = best[:limit]
             return Ranking(
-                matches=_matches(cosines[winners], self._rows[found[winners]], self._photos),
+                matches=_matches(cosines[winners], rows[winners], self._photos),
                 total=len(best),
+                photos=len(self._photos),
                 revision=self._revision,
             )
 
@@ -199,18 +224,17 @@ class Shard:
         self._index, self._room = index, room
 
 
-def best_of_each_photo(
-    cosines: NDArray[np.float32], photos: NDArray[np.int32], rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def best_of_each_photo(cosines: NDArray[np.float32], rows: NDArray[np.void]) -> NDArray[np.int64]:
     """Positions of each photo's best face, best photo first.
 
     Args:
-        cosines, photos, rows: shape (faces,), of each face its cosine, its photo's ordinal and its row.
+        cosines: shape (faces,).
+        rows: shape (faces,), of FACE_ROW.
 
-    Ties between photos fall to the lower ordinal, between faces of a photo to the lower row.
+    Of photos that tie the lower ordinal goes first, of a photo's faces the one with the lower number counts.
     """
-    order = np.lexsort((rows, photos, -cosines))
-    _, first = np.unique(photos[order], return_index=True)
+    order = np.lexsort((rows["face"], rows["photo"], -cosines))
+    _, first = np.unique(rows["photo"][order], return_index=True)
     first.sort()
     best: NDArray[np.int64] = order[first]
     return best

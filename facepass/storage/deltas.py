@@ -1,0 +1,105 @@
+"""Reading what a shard holds from PostgreSQL: the ledger's row, and what changed after a revision.
+
+Everything that one shard takes over must be read in one transaction with one snapshot, or rows get the label of
+another revision.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from psycopg.abc import Buffer
+
+from facepass.schemas.ids import SessionId
+from facepass.schemas.ledger import SessionCounts
+from facepass.storage.database import Connection
+from facepass.storage.face_rows import (
+    COPY_HEADER_BYTES,
+    COPY_TRAILER_BYTES,
+    FaceBlock,
+    check_copy_header,
+    decode_faces,
+)
+from facepass.storage.generations import Generation
+from facepass.storage.photo_ids import photo_ids_from_text
+from facepass.storage.shard import Delta
+from facepass.storage.statements import load_statements
+
+_STATEMENTS = load_statements("shards")
+
+_BLOCK_FACES = 1024
+"""Faces decoded at once: about 1 MB of 512 floats, which stays in the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """A session's row of the ledger.
+
+    Attributes:
+        delta_floor: a shard below this revision must load anew: what was removed up to it is forgotten.
+    """
+
+    counts: SessionCounts
+    delta_floor: int
+
+
+async def read_ledgers(
+    connection: Connection, generation: Generation, sessions: Collection[SessionId]
+) -> dict[SessionId, Ledger]:
+    """Read the ledgers of those of `sessions` that are known."""
+    values = {"generation": generation.number, "sessions": list(sessions)}
+    rows = await (await connection.execute(_STATEMENTS["ledgers"], values)).fetchall()
+    return {
+        row[0]: Ledger(
+            counts=SessionCounts(
+                session_id=row[0],
+                known=True,
+                facepass_enabled=row[1],
+                revision=row[2],
+                pending=row[3],
+                indexed=row[4],
+                no_face=row[5],
+                filtered=row[6],
+                failed=row[7],
+                deleted=row[8],
+                photo_count=row[9],
+                face_count=row[10],
+                last_indexed=row[11],
+            ),
+            delta_floor=row[12],
+        )
+        for row in rows
+    }
+
+
+async def read_delta(
+    connection: Connection, generation: Generation, session_id: SessionId, *, since: int, revision: int
+) -> Delta:
+    """Read what changed after `since`; all there is, if that is 0.
+
+    Args:
+        revision: of the session, read in the same transaction.
+    """
+    values = {"generation": generation.number, "session": session_id, "since": since}
+    async with connection.cursor(binary=True) as cursor:
+        row = await (await cursor.execute(_STATEMENTS["changed"], values)).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate gives one row
+        photos = photo_ids_from_text(row[0] or b"")
+        blocks = await _read_faces(connection, values, generation.spec.vector_size) if len(photos) else []
+    return Delta(since=since, revision=revision, photos=photos, blocks=blocks)
+
+
+async def _read_faces(connection: Connection, values: dict[str, object], vector_size: int) -> list[FaceBlock]:
+    blocks: list[FaceBlock] = []
+    rows: list[Buffer] = []
+    skip = COPY_HEADER_BYTES
+    async with connection.cursor() as cursor, cursor.copy(_STATEMENTS["faces"], values) as copy:
+        async for message in copy:
+            if skip:
+                check_copy_header(message)
+            row, skip = message[skip:], 0
+            if len(row) > COPY_TRAILER_BYTES:
+                rows.append(row)
+            if len(rows) == _BLOCK_FACES:
+                blocks.append(decode_faces(b"".join(rows), vector_size))
+                rows.clear()
+    return [*blocks, decode_faces(b"".join(rows), vector_size)]

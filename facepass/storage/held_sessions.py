@@ -1,0 +1,151 @@
+"""The sessions that a serving process holds: their shards, and what is known that a shard does not hold yet.
+
+All of it belongs to the event loop: no thread touches it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from facepass.schemas import metrics
+from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
+from facepass.schemas.events import IndexUpdate
+from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ledger import SessionCounts, UpdateStatus
+from facepass.storage.shard import Shard
+
+_SHARD_BYTES = 8192
+"""Set aside for any shard, so that sessions without a face count against the budget too."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class HeldSession:
+    """One session, while its shard is held or being loaded.
+
+    Attributes:
+        shard: None while the first load is under way, and after the shard was dropped.
+        counts: the newest ledger row read.
+        wanted: the revision that the shard should be at, noted also while the shard is being loaded.
+        hidden: photos whose deletion was heard of, until the shard is at the revision given with each.
+        hidden_until: the same for the whole session.
+        nbytes: memory set aside for the shard.
+        work: the load or catch-up under way.
+        advanced: set, and replaced, whenever the shard got further.
+    """
+
+    session_id: SessionId
+    shard: Shard | None = None
+    counts: SessionCounts | None = None
+    wanted: int = 0
+    hidden: dict[PhotoId, int] = field(default_factory=dict)
+    hidden_until: int = 0
+    nbytes: int = 0
+    work: asyncio.Task[None] | None = None
+    advanced: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def revision(self) -> int:
+        """Of the shard; -1 without one."""
+        return -1 if self.shard is None else self.shard.revision
+
+    @property
+    def behind(self) -> bool:
+        return self.revision < self.wanted
+
+    def hint(self, update: IndexUpdate) -> None:
+        """Take in a hint of this session and generation. One that the shard is past already changes nothing."""
+        if update.revision <= self.revision:
+            return
+        self.wanted = max(self.wanted, update.revision)
+        if update.status is UpdateStatus.SESSION_DELETED:
+            self.hidden_until = max(self.hidden_until, update.revision)
+        elif update.status is UpdateStatus.DELETED and update.photo_id is not None:
+            self.hidden[update.photo_id] = max(self.hidden.get(update.photo_id, 0), update.revision)
+
+    def note(self, counts: SessionCounts) -> None:
+        """Take in a ledger row that was read from the database."""
+        self.wanted = max(self.wanted, counts.revision)
+        if self.counts is None or counts.revision >= self.counts.revision:
+            self.counts = counts
+
+    def reached(self, revision: int, noted: int) -> None:
+        """The shard is at `revision`, by a read that began when `noted` was wanted.
+
+        A hint follows its commit, so what was wanted then and was not found does not exist: the hint is from
+        before the database was restored or replaced. Nothing would ever reach it, so it is forgotten.
+        """
+        if self.wanted <= noted:
+            self.wanted = min(self.wanted, revision)
+        past = max(revision, noted)
+        self.hidden = {photo: until for photo, until in self.hidden.items() if until > past}
+        if self.hidden_until <= past:
+            self.hidden_until = 0
+        self.advanced.set()
+        self.advanced = asyncio.Event()
+
+
+class HeldSessions:
+    """All of them, within a memory budget: the shard used longest ago goes first. Iterates in that order."""
+
+    def __init__(self, budget: int) -> None:
+        """`budget`: bytes of all shards."""
+        self._budget = budget
+        self._used = 0
+        self._sessions: OrderedDict[SessionId, HeldSession] = OrderedDict()
+
+    def __iter__(self) -> Iterator[HeldSession]:
+        return iter(self._sessions.values())
+
+    def get(self, session_id: SessionId) -> HeldSession | None:
+        return self._sessions.get(session_id)
+
+    def add(self, session_id: SessionId) -> HeldSession:
+        """Begin to hold a session; its shard is to be loaded."""
+        session = self._sessions[session_id] = HeldSession(session_id=session_id)
+        return session
+
+    def touch(self, session: HeldSession) -> None:
+        """The session is being searched now."""
+        self._sessions.move_to_end(session.session_id)
+
+    def install(self, session: HeldSession, shard: Shard) -> None:
+        session.shard = shard
+        metrics.shards_loaded.inc()
+
+    def set_aside(self, session: HeldSession, nbytes: int) -> None:
+        """Give the session's shard room for `nbytes`, dropping others to keep within the budget.
+
+        Raises:
+            PermanentError: `memory_budget`: larger than the whole budget.
+            TransientError: `overloaded`: too much is set aside for shards that are being loaded.
+        """
+        self._weigh(session, _SHARD_BYTES + nbytes)
+        if session.nbytes > self._budget:
+            raise PermanentError(
+                ErrorCode.MEMORY_BUDGET,
+                "the session's shard is larger than the memory budget of all; raise FACEPASS_SHARD_MEMORY_MB",
+                needed_mb=-(-session.nbytes // 2**20),
+            )
+        for other in list(self):
+            if self._used > self._budget and other is not session and other.shard is not None:
+                self.drop(other)
+                metrics.shard_evictions_total.inc()
+        if self._used > self._budget:
+            raise TransientError(ErrorCode.OVERLOADED, "too many shards are being loaded at once; try again soon")
+
+    def drop(self, session: HeldSession) -> None:
+        """Give the memory back and forget the session; the next search loads it anew."""
+        if self._sessions.get(session.session_id) is not session:
+            return
+        del self._sessions[session.session_id]
+        self._weigh(session, 0)
+        if session.shard is not None:
+            session.shard = None
+            metrics.shards_loaded.dec()
+        session.advanced.set()
+
+    def _weigh(self, session: HeldSession, nbytes: int) -> None:
+        self._used += nbytes - session.nbytes
+        session.nbytes = nbytes
+        metrics.shard_bytes.set(self._used)

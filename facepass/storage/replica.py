@@ -1,0 +1,177 @@
+"""A serving process as the database knows it: registration, poll and lease.
+
+Together they keep the promise that nothing deleted is returned to a search begun after the deletion was
+acknowledged, and that a process which is cut off, or frozen and woken, shows it for no longer than a lease.
+ARCHITECTURE.md has the rules and why each is there; every one was checked against a model, so their order is not
+a matter of taste.
+"""
+
+import asyncio
+import math
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from facepass.schemas import metrics
+from facepass.schemas.errors import ErrorCode, TransientError
+from facepass.schemas.logs import get_logger
+from facepass.schemas.settings import LeaseSettings
+from facepass.storage.database import Connection, Database
+from facepass.storage.deltas import read_ledgers
+from facepass.storage.generations import Generation
+from facepass.storage.shards import Shards
+from facepass.storage.statements import load_statements
+
+_log = get_logger(__name__)
+
+_STATEMENTS = load_statements("replicas")
+
+LEASE_MARGIN_SECONDS = 2.0
+"""A replica counts as gone this long after its lease: two clocks run apart by less within a lease."""
+
+_WATCH_SECONDS = 0.1
+"""Time between two looks at the replicas that have not applied a deletion yet."""
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine sleeps; where CLOCK_BOOTTIME is missing (macOS), CLOCK_MONOTONIC does."""
+
+
+def clock() -> float:
+    """Seconds on the clock that leases are measured by."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Replica:
+    """One serving process. `register` it before anything is loaded, `poll` it about once a second."""
+
+    def __init__(self, db: Database, generation: Generation, shards: Shards, settings: LeaseSettings) -> None:
+        self.replica_id = str(uuid.uuid4())
+        self._db = db
+        self._generation = generation
+        self._shards = shards
+        self._lease_seconds = settings.lease_seconds
+        self._polling = asyncio.Lock()
+        self._polled_at: float | None = None
+        self._shards.may_load = False
+        metrics.poll_age_seconds.set_function(lambda: math.nan if (age := self.poll_age()) is None else age)
+
+    async def register(self) -> None:
+        """Make this process known: from now on every deletion waits for it. Then shards may be loaded.
+
+        Raises:
+            TransientError: `database_unavailable`.
+        """
+        await self._execute("register")
+        self._shards.may_load = True
+
+    async def poll(self) -> None:
+        """One complete poll, which gives a new lease. One at a time; registers first where that is missing.
+
+        Raises:
+            TransientError: `database_unavailable`, also if it takes as long as a lease. The old lease runs out.
+        """
+        try:
+            async with self._polling, asyncio.timeout(self._lease_seconds):
+                while not await self._poll_once():
+                    _log.warning("replica_registers_anew", replica_id=self.replica_id)
+                    self._shards.may_load = False
+                    await self.register()
+        except TimeoutError as exc:
+            metrics.polls_total.labels("failed").inc()
+            raise TransientError(ErrorCode.DATABASE_UNAVAILABLE, "the poll took as long as a lease") from exc
+        except BaseException:
+            metrics.polls_total.labels("failed").inc()
+            raise
+        metrics.polls_total.labels("complete").inc()
+
+    def deadline(self) -> float | None:
+        """When the lease in force ends, in seconds of `clock`; None before the first complete poll.
+
+        A search notes it before it takes hold of a shard, and its answer leaves only before it.
+        """
+        return None if self._polled_at is None else self._polled_at + self._lease_seconds
+
+    def poll_age(self) -> float | None:
+        """Seconds since the last complete poll was sent; None before the first."""
+        return None if self._polled_at is None else clock() - self._polled_at
+
+    @staticmethod
+    def expired(deadline: float) -> bool:
+        """Whether `deadline` has passed."""
+        return clock() >= deadline
+
+    async def close(self) -> None:
+        """Stop serving: no lease any more, and deletions need not wait for this process.
+
+        Raises:
+            TransientError: `database_unavailable`: deletions wait until the lease has run out.
+        """
+        self._shards.may_load = False
+        self._polled_at = None
+        await self._execute("remove")
+
+    async def _poll_once(self) -> bool:
+        """False if this replica's row is gone: what was polled then counts for nothing."""
+        sent = clock()
+        async with self._db.transaction() as connection:
+            as_of = await _one_time(connection, "begin_poll")
+            # only now: what is loaded from here on sees all that was committed before `as_of`
+            held = self._shards.held()
+            ledgers = await read_ledgers(connection, self._generation, held)
+        self._shards.note(held, {session_id: ledger.counts for session_id, ledger in ledgers.items()})
+        await self._shards.catch_up()
+        if not await self._execute("record", as_of=as_of):
+            return False
+        self._polled_at = sent
+        return True
+
+    async def _execute(self, statement: str, **values: object) -> int:
+        """Run a statement about this replica in a transaction of its own; the number of rows it changed."""
+        async with self._db.transaction() as connection:
+            cursor = await connection.execute(_STATEMENTS[statement], {"replica": self.replica_id, **values})
+            return cursor.rowcount
+
+
+async def wait_until_unserved(db: Database, lease_seconds: float, *, timeout: float) -> bool:  # noqa: ASYNC109
+    """Wait until no replica can return any more what was deleted. Call it after the deletion has committed.
+
+    Args:
+        lease_seconds: the replicas' setting. One that has not been heard of for that long, and
+            `LEASE_MARGIN_SECONDS` more, cannot answer any more and is removed.
+        timeout: seconds to wait at most.
+
+    Returns: whether all replicas have applied the deletion, or are gone; False when the time was over first.
+
+    Raises:
+        TransientError: `database_unavailable`.
+    """
+    async with db.transaction() as connection:
+        as_of = await _one_time(connection, "clock")
+    async with db.transaction() as connection:
+        rows = await (await connection.execute(_STATEMENTS["all"])).fetchall()
+    waiting = [row[0] for row in rows]
+    end = time.monotonic() + timeout
+    while waiting := await _still_serving(db, waiting, as_of, lease_seconds + LEASE_MARGIN_SECONDS):
+        if time.monotonic() >= end:
+            return False
+        await asyncio.sleep(_WATCH_SECONDS)
+    return True
+
+
+async def _still_serving(db: Database, replicas: Sequence[str], as_of: datetime, lapse: float) -> list[str]:
+    """Those of `replicas` that may not have applied what was committed by `as_of`."""
+    if not replicas:
+        return []
+    async with db.transaction() as connection:
+        values = {"replicas": list(replicas), "as_of": as_of, "seconds": lapse}
+        await connection.execute(_STATEMENTS["remove_lapsed"], values)
+        rows = await (await connection.execute(_STATEMENTS["waiting"], values)).fetchall()
+    return [row[0] for row in rows]
+
+
+async def _one_time(connection: Connection, statement: str) -> datetime:
+    row = await (await connection.execute(_STATEMENTS[statement])).fetchone()
+    assert row is not None  # noqa: S101 - SELECT of one function
+    time_there: datetime = row[0]
+    return time_there
