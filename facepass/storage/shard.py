@@ -201,13 +201,14 @@ class Shard:
             present[block.rows["photo"]] = True
         self._photos, mine, theirs = self._photos.merge(delta.photos.keep(present))
         self._rows["photo"] = mine[self._rows["photo"]]
-        theirs = theirs[np.cumsum(present) - 1]
+        ordinals = np.full(len(delta.photos), -1)
+        ordinals[present] = theirs
         pieces = [self._rows]
         while delta.blocks:
             block = delta.blocks.pop(0)
             self._index.add_sa_codes(block.codes)
             pieces.append(block.rows)
-            block.rows["photo"] = theirs[block.rows["photo"]]
+            block.rows["photo"] = ordinals[block.rows["photo"]]
         self._rows = np.concatenate(pieces)
 
     def _fit(self, faces: int) -> None:
