@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from facepass import __version__
+from facepass.ops.bench.command import bench
 from facepass.ops.unknown_settings import unknown_settings
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.logs import set_up_logs
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="Kafka's topics.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
+app.command()(bench)
 
 _HINTS = {
     ErrorCode.BROKER_UNAVAILABLE: "Is Kafka running where FACEPASS_KAFKA says? `facepass doctor` looks.",

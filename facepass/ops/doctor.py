@@ -173,10 +173,10 @@ def _program(program: str, use: str) -> Finding:
 
 
 _MENDS = {
-    ErrorCode.DATABASE_UNAVAILABLE: "start PostgreSQL 16+ with pgvector and set FACEPASS_DATABASE (facepass dev brings its own)",
+    ErrorCode.DATABASE_UNAVAILABLE: "start PostgreSQL and set FACEPASS_DATABASE (facepass dev has its own)",
     ErrorCode.NOT_MIGRATED: "facepass migrate",
     ErrorCode.GENERATION_MISMATCH: "set FACEPASS_MODEL back to the pack that the database was filled with",
-    ErrorCode.BROKER_UNAVAILABLE: "start Kafka and set FACEPASS_KAFKA (facepass dev brings its own broker)",
+    ErrorCode.BROKER_UNAVAILABLE: "start Kafka, set FACEPASS_KAFKA (facepass dev has a broker of its own)",
     ErrorCode.TOPIC_MISSING: "facepass topics create",
     ErrorCode.INVALID_SETTING: "facepass settings lists what may be set",
     ErrorCode.INVALID_PACK: "set FACEPASS_MODEL to a pack that is there, or make setup",

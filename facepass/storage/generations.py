@@ -35,6 +35,13 @@ async def open_generation(db: Database, spec: GenerationSpec) -> Generation:
     return await db.run(lambda connection: _open(connection, spec))
 
 
+async def find_generation(db: Database, spec: GenerationSpec) -> int | None:
+    """The number of the active generation; None if there is none yet. Only reads; raises as `open_generation`."""
+    async with db.transaction(snapshot=True) as connection:
+        await _check_migration(connection)
+        return await _find(connection, spec)
+
+
 async def _open(connection: Connection, spec: GenerationSpec) -> Generation:
     await _check_migration(connection)
     number = await _find(connection, spec)
