@@ -18,8 +18,8 @@ MAX_MATCHES = 1000
 MAX_WAIT_MS = 10_000
 """A longer wait would hold a search's slot and the guest's connection for nothing."""
 
-_MAX_REVISION = 2**63 - 1
-"""PostgreSQL's bigint."""
+_MAX_REVISION = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact; no session changes that often."""
 
 
 class _Body(BaseModel):

@@ -89,7 +89,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _record(scope: MutableMapping[str, Any], status: int, seconds: float, error: Exception | None) -> None:
-    route = scope.get("route_template", UNMATCHED)
+    route = getattr(scope.get("route"), "path_format", UNMATCHED)
     method = scope["method"] if scope["method"] in METHODS else "other"
     metrics.http_requests_total.labels(route, method, str(status)).inc()
     metrics.http_request_duration_seconds.labels(route, method).observe(seconds)

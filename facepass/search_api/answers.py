@@ -1,0 +1,65 @@
+"""From what a shard found to the bytes of the answer."""
+
+import time
+
+from facepass.schemas.http import SearchAnswer
+from facepass.schemas.similarity import similarity_from_cosine
+from facepass.storage.shard import Match, ShardAnswer
+
+FRESH_SECONDS = 10.0
+"""An answer is complete only if the database was asked this recently what changed; it is asked every second."""
+
+
+def search_answer(
+    found: ShardAnswer,
+    *,
+    threshold: float,
+    operating_point: float,
+    faces_in_selfie: int,
+    poll_age: float | None,
+    begun: float,
+) -> bytes:
+    """The answer's JSON, checked once against its schema.
+
+    Args:
+        threshold: least similarity asked for.
+        operating_point: of the generation, for the similarity scale.
+        poll_age: seconds since the last complete poll was sent; None: there was none yet.
+        begun: `time.perf_counter()` when the upload was complete.
+    """
+    answer = SearchAnswer.model_validate(
+        {
+            "matches": [_match(match, threshold, operating_point) for match in found.matches],
+            "total_matches": found.total,
+            "faces_in_selfie": faces_in_selfie,
+            "freshness": _freshness(found, poll_age),
+            "query_time_ms": round((time.perf_counter() - begun) * 1000, 2),
+        }
+    )
+    return answer.model_dump_json().encode()
+
+
+def _match(match: Match, threshold: float, operating_point: float) -> dict[str, object]:
+    similarity = similarity_from_cosine(match.cosine, operating_point)
+    box = match.box
+    return {
+        "photo_id": match.photo_id,
+        # the shard compared cosines; the way back may round to just below the threshold
+        "similarity": max(similarity, threshold),
+        "cosine": match.cosine,
+        "confidence": match.confidence,
+        "box": {"x": box.x, "y": box.y, "width": box.width, "height": box.height},
+    }
+
+
+def _freshness(found: ShardAnswer, poll_age: float | None) -> dict[str, object]:
+    fresh = poll_age is not None and poll_age <= FRESH_SECONDS
+    return {
+        "revision": found.revision,
+        "indexed_photos": found.photos,
+        "pending": found.pending,
+        "failed": found.failed,
+        "poll_age_ms": None if poll_age is None else round(poll_age * 1000),
+        "complete": fresh and found.pending == 0 and found.behind == 0,
+        "behind": found.behind,
+    }

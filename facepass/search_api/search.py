@@ -1,0 +1,166 @@
+"""POST /search: from a selfie to the photos of its person."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from fastapi import Request, Response
+
+from facepass.schemas import metrics
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
+from facepass.schemas.faces import Face, PhotoFaces
+from facepass.schemas.http import SearchParameters
+from facepass.search_api.answers import search_answer
+from facepass.search_api.errors import lease_expired
+from facepass.search_api.forms import SearchForm, read_search_form
+from facepass.search_api.parts import Parts
+from facepass.search_api.slots import Slots
+from facepass.storage.replica import Replica
+from facepass.storage.shard import ShardAnswer
+
+UPLOAD_SECONDS = 120.0
+"""A selfie of 10 MB needs this at 0.7 Mbit/s. A slower upload gives its slot back."""
+
+
+def search_endpoint(parts: Parts, threads: Executor) -> Callable[[Request], Awaitable[Response]]:
+    """The route's function. `threads` analyse selfies, so that the event loop never waits for one."""
+    slots = Slots(parts.settings.searches_at_once)
+
+    async def search(request: Request) -> Response:
+        with _measured(), slots.taken():
+            form = await _read(request, parts.settings.selfie_max_bytes)
+            return await _answer(parts, threads, form)
+
+    return search
+
+
+async def _read(request: Request, max_bytes: int) -> SearchForm:
+    length = request.headers.get("content-length", "")
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            form = await read_search_form(
+                request.headers.get("content-type", ""),
+                int(length) if length.isdecimal() else None,
+                request.stream(),
+                max_bytes=max_bytes,
+            )
+    except TimeoutError as exc:
+        raise PermanentError(
+            ErrorCode.UPLOAD_TIMEOUT, f"the upload took longer than {UPLOAD_SECONDS:.0f} seconds"
+        ) from exc
+    structlog.contextvars.bind_contextvars(session_id=form.parameters.session_id)
+    return form
+
+
+async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response:
+    begun = time.perf_counter()
+    deadline = lease_deadline(parts.replica)  # noted before the shard is taken hold of, or it proves nothing
+    found = await _analyse(parts, threads, form.selfie)
+    face = largest_face(found)
+    with _stage("shard"):
+        photos = await _search(parts, form.parameters, face)
+    with _stage("rank"):
+        body = search_answer(
+            photos,
+            threshold=form.parameters.threshold,
+            operating_point=parts.generation.spec.operating_point,
+            faces_in_selfie=found.detected,
+            poll_age=parts.replica.poll_age(),
+            begun=begun,
+        )
+    if parts.replica.expired(deadline):
+        raise lease_expired()
+    return Response(body, media_type="application/json")
+
+
+async def _analyse(parts: Parts, threads: Executor, selfie: bytes) -> PhotoFaces:
+    limits = {"max_bytes": parts.settings.selfie_max_bytes, "max_pixels": parts.settings.selfie_max_pixels}
+    with _stage("embed"):
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, lambda: parts.engine.analyse_selfie(selfie, **limits)
+        )
+
+
+async def _search(parts: Parts, wanted: SearchParameters, face: Face) -> ShardAnswer:
+    return await parts.shards.search(
+        wanted.session_id,
+        face.embedding,
+        threshold=wanted.threshold,
+        limit=wanted.limit,
+        min_revision=wanted.min_revision,
+        wait=wanted.wait_ms / 1000,
+    )
+
+
+def largest_face(found: PhotoFaces) -> Face:
+    """The face that covers most of the selfie: its taker is nearest to the camera.
+
+    Raises:
+        PermanentError: `no_face`.
+    """
+    if not found.faces:
+        raise PermanentError(
+            ErrorCode.NO_FACE, "no face was found in the selfie; take another one, frontal and well lit"
+        )
+    return max(found.faces, key=lambda face: face.box.width * face.box.height)
+
+
+def lease_deadline(replica: Replica) -> float:
+    """Deadline of the lease in force, on the replica's clock.
+
+    Raises:
+        TransientError: `lease_expired`: there is none.
+    """
+    deadline = replica.deadline()
+    if deadline is None or replica.expired(deadline):
+        raise lease_expired()
+    return deadline
+
+
+@contextmanager
+def _measured() -> Iterator[None]:
+    begun = time.perf_counter()
+    outcome = "ok"
+    try:
+        yield
+    except FacePassError as exc:
+        outcome = str(exc.code)
+        raise
+    except BaseException:
+        outcome = str(ErrorCode.INTERNAL)
+        raise
+    finally:
+        metrics.search_requests_total.labels(outcome).inc()
+        metrics.search_duration_seconds.observe(time.perf_counter() - begun)
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    with metrics.search_stage_duration_seconds.labels(name).time():
+        yield
+
+
+def request_body() -> dict[str, Any]:
+    """The OpenAPI description of the form, which FastAPI cannot know: we read it ourselves."""
+    schema = SearchParameters.model_json_schema()
+    binary = {"type": "string", "format": "binary", "description": "the selfie: JPEG, PNG or WebP"}
+    schema["properties"] = {"file": binary, "image": {**binary, "description": "the same as `file`"}} | schema[
+        "properties"
+    ]
+    schema["anyOf"] = [{"required": ["file"]}, {"required": ["image"]}]
+    example = {
+        "file": "(the bytes of selfie.jpg)",
+        "session_id": "wedding-2026-05-09",
+        "threshold": 0.7,
+        "limit": 100,
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema, "example": example}},
+        }
+    }

@@ -1,0 +1,141 @@
+"""The OpenAPI document says what the API does: every answer has its schema there, every example is valid."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from search_stack import SearchStack, no_person, open_search_stack, portrait
+
+from facepass.embedding import FaceEngine
+from facepass.schemas.errors import ErrorCode
+from facepass.schemas.settings import DatabaseSettings
+from facepass.search_api.errors import STATUSES
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+async def stack(database_settings: DatabaseSettings, engine: FaceEngine) -> AsyncIterator[SearchStack]:
+    async with open_search_stack(database_settings, engine) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def document(stack: SearchStack) -> Document:
+    return (await stack.client.get("/openapi.json")).json()
+
+
+def check(document: Document, schema: Document, value: object) -> None:
+    """Validate against a schema of the document, its references included."""
+    whole = schema | {"components": document["components"]}
+    jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(value)
+
+
+def operations(document: Document) -> list[tuple[str, str, Document]]:
+    return [(p, m, operation) for p, methods in document["paths"].items() for m, operation in methods.items()]
+
+
+def test_every_operation_has_an_id_of_its_own_and_a_summary(document: Document) -> None:
+    found = operations(document)
+    assert len({operation["operationId"] for _, _, operation in found}) == len(found) == 13
+    assert all(operation["summary"] and operation["tags"] for _, _, operation in found)
+
+
+def test_every_example_is_valid(document: Document) -> None:
+    checked = 0
+    for schema in document["components"]["schemas"].values():
+        for example in schema.get("examples", []):
+            check(document, schema, example)
+            checked += 1
+    for _, _, operation in operations(document):
+        bodies = [*operation["responses"].values(), operation.get("requestBody", {})]
+        for content in (
+            body.get("content", {}).get(kind, {}) for body in bodies for kind in body.get("content", {})
+        ):
+            examples = [value["value"] for value in content.get("examples", {}).values()]
+            for example in [*examples, *([content["example"]] if "example" in content else [])]:
+                check(document, content["schema"], example)
+                checked += 1
+    assert checked > 30
+
+
+def test_every_answer_has_a_schema_and_success_an_example(document: Document) -> None:
+    for path, _method, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            (kind, content), *_ = answer["content"].items()
+            assert answer["description"], (path, status)
+            if kind == "application/json":
+                assert content["schema"]["$ref"], (path, status)
+                name = content["schema"]["$ref"].rsplit("/", 1)[1]
+                assert "examples" in document["components"]["schemas"][name] or "examples" in content, (
+                    path,
+                    status,
+                )
+
+
+def test_every_code_that_a_search_may_answer_is_documented(document: Document) -> None:
+    answers = document["paths"]["/api/v1/search"]["post"]["responses"]
+    documented = {
+        code
+        for status in answers
+        if status != "200"
+        for code in answers[status]["content"]["application/json"]["examples"]
+    }
+    assert documented == {str(code) for code in STATUSES} - {"not_found", "method_not_allowed"}
+
+
+def test_a_503_says_when_to_try_again(document: Document) -> None:
+    for path in ("/api/v1/search", "/api/v1/search/status/{session_id}"):
+        (operation,) = document["paths"][path].values()
+        assert "Retry-After" in operation["responses"]["503"]["headers"]
+
+
+def test_the_form_is_documented_with_its_limits(document: Document) -> None:
+    body = document["paths"]["/api/v2/search"]["post"]["requestBody"]
+    schema = body["content"]["multipart/form-data"]["schema"]
+    assert body["required"] is True
+    assert schema["properties"]["threshold"]["default"] == 0.7
+    assert (schema["properties"]["limit"]["minimum"], schema["properties"]["limit"]["maximum"]) == (1, 1000)
+    assert schema["properties"]["session_id"]["maxLength"] == 255
+    assert {"file", "image"} <= set(schema["properties"])
+
+
+async def test_what_is_answered_is_what_is_documented(stack: SearchStack, document: Document) -> None:
+    await stack.index("s1", {"me": portrait()})
+    search, status = "/api/v1/search", "/api/v1/search/status/{session_id}"
+    answers: list[tuple[str, httpx.Response]] = [
+        (search, await stack.search("s1", portrait())),
+        (search, await stack.search("s1", no_person())),
+        (search, await stack.search("unknown", portrait())),
+        (search, await stack.search("s1", b"text")),
+        (search, await stack.search("s1", portrait()[:1000])),
+        (search, await stack.search("s1", portrait(), limit=0)),
+        (search, await stack.search("s1", bytes(10_000_001))),
+        (status, await stack.client.get("/api/v1/search/status/s1")),
+        (status, await stack.client.get("/api/v1/search/status/unknown")),
+        (status, await stack.client.get("/api/v1/search/status/%00")),
+        ("/health", await stack.client.get("/health")),
+        ("/ready", await stack.client.get("/ready")),
+    ]
+    assert {response.status_code for _, response in answers} == {200, 400, 404, 413, 415, 422}
+    for path, response in answers:
+        (operation,) = document["paths"][path].values()
+        content = operation["responses"][str(response.status_code)]["content"]["application/json"]
+        check(document, content["schema"], response.json())
+
+
+def test_the_codes_of_the_contract_have_their_statuses() -> None:
+    assert {code: STATUSES[code] for code in CONTRACT} == CONTRACT
+
+
+CONTRACT = {
+    ErrorCode.NO_FACE: 400,
+    ErrorCode.SESSION_NOT_FOUND: 404,
+    ErrorCode.FILE_TOO_LARGE: 413,
+    ErrorCode.UNSUPPORTED_IMAGE: 415,
+    ErrorCode.INVALID_PARAMETER: 422,
+    ErrorCode.LEASE_EXPIRED: 503,
+    ErrorCode.OVERLOADED: 503,
+}

@@ -1,0 +1,149 @@
+"""The HTTP API on real parts: a database of the test's own, the real engine, shards, a registered replica."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+from fastapi import FastAPI
+
+from facepass.embedding import FaceEngine
+from facepass.schemas.errors import TransientError
+from facepass.schemas.faces import PhotoFaces
+from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
+from facepass.schemas.settings import DatabaseSettings, LeaseSettings, SearchSettings, ShardSettings
+from facepass.search_api import Parts, create_app
+from facepass.storage.database import open_database
+from facepass.storage.generations import open_generation
+from facepass.storage.replica import Replica
+from facepass.storage.shards import Shards
+from facepass.storage.writes import register_photos, save_photos
+
+ORIGIN = Origin(topic="photo-indexed", partition=0, offset=0)
+
+
+def _packaged(package: str, path: str) -> Path:
+    spec = find_spec(package)
+    assert spec and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / path
+
+
+@cache
+def group_photo() -> bytes:
+    """Six people, JPEG."""
+    return _packaged("insightface", "data/images/t1.jpg").read_bytes()
+
+
+@cache
+def portrait() -> bytes:
+    """One person, PNG, 0.8 MB."""
+    return _packaged("skimage", "data/astronaut.png").read_bytes()
+
+
+@cache
+def no_person() -> bytes:
+    """A cup of coffee, PNG."""
+    return _packaged("skimage", "data/coffee.png").read_bytes()
+
+
+def beside(*pictures: tuple[bytes, float]) -> bytes:
+    """One PNG of pictures side by side, each scaled by its factor."""
+    pixels = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data, _ in pictures]
+    scaled = [cv2.resize(p, None, fx=f, fy=f) for p, (_, f) in zip(pixels, pictures, strict=True)]
+    height = max(p.shape[0] for p in scaled)
+    padded = [cv2.copyMakeBorder(p, 0, height - p.shape[0], 0, 0, cv2.BORDER_CONSTANT) for p in scaled]
+    return bytes(cv2.imencode(".png", np.hstack(padded))[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchStack:
+    """The application, a client that calls it in the same event loop, and the parts behind it."""
+
+    parts: Parts
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    async def index(self, session_id: str, photos: dict[str, bytes]) -> None:
+        """Store photos as ingest would."""
+        engine, generation = self.parts.engine, self.parts.generation
+        outcomes = []
+        for photo_id, data in photos.items():
+            found = engine.analyse_photo(data)
+            outcomes.append(outcome(session_id, photo_id, found))
+        await save_photos(self.parts.database, generation, outcomes, retry_hours=24)
+
+    async def register(self, session_id: str, *photo_ids: str) -> None:
+        """Make photos pending, as intake would."""
+        events = [event(session_id, photo_id) for photo_id in photo_ids]
+        await register_photos(self.parts.database, self.parts.generation, events)
+
+    async def search(self, session_id: str, selfie: bytes, **fields: object) -> httpx.Response:
+        form = {"session_id": session_id} | fields
+        return await self.client.post("/api/v1/search", files={"file": selfie}, data=form)
+
+    async def catch_up(self) -> None:
+        """What the follower's tasks do: poll, and bring the shards forward."""
+        await self.parts.replica.poll()
+        await self.parts.shards.catch_up()
+
+
+def event(session_id: str, photo_id: str) -> PhotoEvent:
+    return PhotoEvent(
+        session_id=SessionId(session_id),
+        photo_id=PhotoId(photo_id),
+        s3_key=f"photos/{photo_id}.jpg",
+        occurred_at=datetime.now(UTC),
+        occurred_at_given=True,
+        origin=ORIGIN,
+    )
+
+
+def outcome(session_id: str, photo_id: str, found: PhotoFaces) -> PhotoOutcome:
+    state = PhotoState.INDEXED if found.faces else PhotoState.FILTERED if found.left_out else PhotoState.NO_FACE
+    return PhotoOutcome(event=event(session_id, photo_id), state=state, found=found)
+
+
+@asynccontextmanager
+async def open_search_stack(
+    database: DatabaseSettings,
+    engine: FaceEngine,
+    *,
+    search: SearchSettings | None = None,
+    lease: LeaseSettings | None = None,
+    broker_healthy: bool = True,
+) -> AsyncIterator[SearchStack]:
+    async with AsyncExitStack() as stack:
+        db = await stack.enter_async_context(open_database(database))
+        generation = await open_generation(db, engine.spec)
+        shards = Shards(db, generation, ShardSettings())
+        stack.push_async_callback(shards.close)
+        replica = Replica(db, generation, shards, lease or LeaseSettings())
+        await replica.register()
+        stack.push_async_callback(_close, replica)
+        await replica.poll()
+        parts = Parts(
+            database=db,
+            generation=generation,
+            engine=engine,
+            shards=shards,
+            replica=replica,
+            settings=search or SearchSettings(),
+            broker_healthy=lambda: broker_healthy,
+        )
+        app = create_app(parts)
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        client = httpx.AsyncClient(transport=transport, base_url="http://facepass.test")
+        yield SearchStack(parts=parts, app=app, client=await stack.enter_async_context(client))
+
+
+async def _close(replica: Replica) -> None:
+    with suppress(TransientError):  # a test may have taken the database away
+        await replica.close()
