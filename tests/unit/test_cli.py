@@ -68,7 +68,7 @@ def test_documents_name_only_commands_and_options_that_exist(document: str) -> N
     commands = _commands()
     text = (ROOT / document).read_text().replace("\n", " ")
     for call in re.findall(
-        r"(?:`|bin/|\$\(BIN\)/)facepass ((?:[a-z-]+(?: |`|$))+)((?:--[a-z-]+(?: [^-`#\s]+)?\s?)*)", text
+        r"(?:`|bin/|\$\(BIN\)/)facepass ((?:[a-z]+(?: |`|$))+)((?:--[a-z-]+(?: [^-`#\s]+)?\s?)*)", text
     ):
         words = call[0].strip("` ").split()
         path = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in commands), None)
