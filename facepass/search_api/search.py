@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -59,7 +60,7 @@ async def _read(request: Request, max_bytes: int) -> SearchForm:
 async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response:
     begun = time.perf_counter()
     deadline = lease_deadline(parts.replica)  # noted before the shard is taken hold of, or it proves nothing
-    found = await _analyse(parts, threads, form.selfie)
+    found = await _analyse(parts, threads, form)
     face = largest_face(found)
     with _stage("shard"):
         photos = await _search(parts, form.parameters, face)
@@ -77,12 +78,22 @@ async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response
     return Response(body, media_type="application/json")
 
 
-async def _analyse(parts: Parts, threads: Executor, selfie: bytes) -> PhotoFaces:
-    limits = {"max_bytes": parts.settings.selfie_max_bytes, "max_pixels": parts.settings.selfie_max_pixels}
+async def _analyse(parts: Parts, threads: Executor, form: SearchForm) -> PhotoFaces:
+    """Find the selfie's faces while the session's shard is loaded, if it has to be; a session that is not there
+    ends both."""
+    analyse = partial(
+        parts.engine.analyse_selfie,
+        form.selfie,
+        max_bytes=parts.settings.selfie_max_bytes,
+        max_pixels=parts.settings.selfie_max_pixels,
+    )
     with _stage("embed"):
-        return await asyncio.get_running_loop().run_in_executor(
-            threads, lambda: parts.engine.analyse_selfie(selfie, **limits)
-        )
+        analysing = asyncio.get_running_loop().run_in_executor(threads, analyse)
+        try:
+            await parts.shards.prepare(form.parameters.session_id)
+            return await analysing
+        finally:
+            analysing.cancel()
 
 
 async def _search(parts: Parts, wanted: SearchParameters, face: Face) -> ShardAnswer:

@@ -88,6 +88,15 @@ class Shards:
                 return await self._answer(session, session.shard, search, min_revision)
         raise TransientError(ErrorCode.OVERLOADED, "the session's shard was dropped again and again; try later")
 
+    async def prepare(self, session_id: SessionId) -> None:
+        """Load the session's shard if it is not held, so that a search need not wait for it.
+
+        Raises: as `search`.
+        """
+        session = await self._loaded(session_id)
+        if session.counts is not None and not session.counts.present:
+            raise _not_found()
+
     def hint(self, update: IndexUpdate) -> None:
         """Note what a message of `index-updates` says; never waits. See `HeldSession.hint`."""
         session = self._sessions.get(update.session_id)
