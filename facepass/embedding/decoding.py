@@ -48,8 +48,8 @@ def decode_image(
         data: the file.
         max_pixels: refuse a picture whose header announces more.
         max_bytes: refuse a larger file.
-        longer_side: the decoded picture's longer side need not exceed this; a JPEG is then decoded at a half, a
-            quarter or an eighth where that still is at least as large.
+        longer_side: what the decoded picture's longer side must have at least, if the photo has it; a JPEG is
+            decoded at a half, a quarter or an eighth where that is enough.
 
     Raises:
         PermanentError: `file_too_large`, `too_many_pixels`, `unsupported_image`, `damaged_image`.

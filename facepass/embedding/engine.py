@@ -20,6 +20,14 @@ from facepass.schemas.settings import ModelSettings
 SELFIE_DETECTION_SIZE = 640
 """Longer side at which a selfie is searched first, pixels: its face is large, and 1280 takes four times longer."""
 
+DECODED_SHARE = 1.5
+"""How many times larger than the detection size a photo is decoded at least, where it is that large.
+
+The detector loses nothing at 1.0, but the recogniser is given the decoded pixels. Measured with 20 faces of 70
+pixels in a photo of 6000 x 4000, cosine to the original: decoded 1500 wide 0.64 on average (least 0.36), 3000 wide
+0.82 (0.61), 6000 wide 0.85 (0.65), in 38, 43 and 81 ms.
+"""
+
 
 class FaceEngine:
     """Analyses photos. One per process; safe to use from several threads at once.
@@ -56,7 +64,9 @@ class FaceEngine:
             PermanentError: `too_many_pixels`, `unsupported_image`, `damaged_image`.
         """
         size = self._settings.detection_size
-        picture = decode_image(data, max_pixels=self._settings.photo_max_pixels, longer_side=size)
+        picture = decode_image(
+            data, max_pixels=self._settings.photo_max_pixels, longer_side=round(size * DECODED_SHARE)
+        )
         return self._faces(picture, yunet.detect(self._detector, picture.pixels, longer_side=size), self._gate)
 
     def analyse_selfie(self, data: bytes, *, max_bytes: int, max_pixels: int) -> PhotoFaces:
@@ -66,7 +76,9 @@ class FaceEngine:
             PermanentError: `file_too_large`, `too_many_pixels`, `unsupported_image`, `damaged_image`.
         """
         size = self._settings.detection_size
-        picture = decode_image(data, max_bytes=max_bytes, max_pixels=max_pixels, longer_side=size)
+        picture = decode_image(
+            data, max_bytes=max_bytes, max_pixels=max_pixels, longer_side=round(size * DECODED_SHARE)
+        )
         found = yunet.detect(self._detector, picture.pixels, longer_side=SELFIE_DETECTION_SIZE)
         if not len(found) and size > SELFIE_DETECTION_SIZE < max(picture.pixels.shape):
             found = yunet.detect(self._detector, picture.pixels, longer_side=size)
@@ -81,7 +93,7 @@ class FaceEngine:
             box, landmarks, confidence = Box(x=x, y=y, width=width, height=height), points * scale, float(score)
             aligned = align(picture.pixels, points)
             quality = measure(box, landmarks, aligned)
-            reason = gate.reason(quality) if gate else None
+            reason = gate.reason(quality, confidence) if gate else None
             if reason:
                 left_out.append(LeftOutFace(box=box, confidence=confidence, reason=reason))
                 continue
