@@ -187,7 +187,8 @@ class ApacheKafka:
         temporary = properties.with_suffix(".new")
         temporary.write_text(text)
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(temporary))
+        # As one word: an id may begin with a hyphen.
+        command = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(temporary))
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise PermanentError(
