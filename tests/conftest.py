@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
+from running import Running
 
 from facepass.ops.local.apache_kafka import ApacheKafka, apache_kafka, missing_for_apache_kafka
 from facepass.ops.local.broker import embedded_broker
@@ -112,3 +114,52 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
         pytest.skip(missing)
     with apache_kafka(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> list[str]:
+    """Lines for the end of the run: what was measured, such as recall, margins, tables."""
+    return pytestconfig.stash.setdefault(_FIGURES, [])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    del exitstatus
+    if lines := config.stash.get(_FIGURES, []):
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The whole system, one a run: embedded PostgreSQL and broker, intake, ingest and serve as processes."""
+    from facepass.ops.local.stack import StackOptions, local_stack  # noqa: PLC0415 - slow to import
+
+    photos = tmp_path_factory.mktemp("photos")
+    connections = tmp_path_factory.mktemp("audit") / "connections"
+    options = StackOptions(
+        host="127.0.0.1",
+        port=free_port(),
+        kafka_port=free_port(),
+        data_dir=tmp_path_factory.mktemp("stack"),
+        photos=str(photos),
+    )
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("PYTHONPATH", str(Path(__file__).with_name("audit")), prepend=os.pathsep)
+            environment.setenv("FACEPASS_TEST_CONNECTIONS", str(connections))
+            environment.setenv("FACEPASS_SWEEP_SECONDS", "1")
+            stack = running.enter_context(local_stack(options, report=lambda _: None))
+        yield Running(
+            http=stack.http,
+            kafka=stack.kafka.kafka,
+            database=stack.database.database.get_secret_value(),
+            photos=photos,
+            logs=stack.logs,
+            connections=connections,
+        )
