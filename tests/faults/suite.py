@@ -1,0 +1,110 @@
+"""A scene: a world, its driver and its verifier, with the clean run that the verifier compares with."""
+
+import random
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from faults.driver import Driver
+from faults.loop_thread import LoopThread
+from faults.pictures import Picture
+from faults.table import Table
+from faults.verifier import Verifier
+from faults.world import World, open_world
+
+CLEAN = "clean-run"
+
+
+@dataclass(slots=True)
+class Scene:
+    """What a test works with."""
+
+    world: World
+    driver: Driver
+    verifier: Verifier
+    randomness: random.Random
+
+    @property
+    def table(self) -> Table:
+        return self.driver.table
+
+    def begin(self, randomness: random.Random) -> "Scene":
+        """A table and a generator of the next test's own."""
+        self.driver.table, self.driver.randomness, self.randomness = Table(), randomness, randomness
+        return self
+
+    def end(self) -> None:
+        self.world.end_processes()
+
+    def session(self, name: str = "session") -> str:
+        """A session that no other test uses."""
+        return f"{name}-{uuid.UUID(int=self.randomness.getrandbits(128))}"
+
+    def settle(self, within: float) -> None:
+        """Wait until all is consumed, then check everything that is to be checked at rest."""
+        self.verifier.wait_until_settled(self.table, within, also=self.tails)
+        self.verifier.check(self.table)
+
+    def tails(self) -> str:
+        return "\n".join(
+            f"--- {process.name} ({process.status}):\n{process.tail()}" for process in self.world.processes
+        )
+
+    @contextmanager
+    def watched(self, look: Callable[[], None], *, every: float = 0.5) -> Iterator[None]:
+        """Run a check again and again beside the block: what must hold at all times. A failure fails the block."""
+        stop, failures = threading.Event(), list[BaseException]()
+
+        def watch() -> None:
+            while not stop.wait(every) and not failures:
+                try:
+                    look()
+                except BaseException as failure:
+                    failures.append(failure)
+
+        thread = threading.Thread(target=watch, name="watch")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+        if failures:
+            raise failures[0]
+
+
+@contextmanager
+def open_scene(
+    directory: Path,
+    loop: LoopThread,
+    pictures: Mapping[str, Picture],
+    randomness: random.Random,
+    *,
+    routes: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Scene]:
+    """A world that has done its clean run, with no process left running."""
+    with open_world(directory, loop, pictures, routes=routes, settings=settings) as world:
+        driver = Driver(loop, world.kafka.address, pictures, randomness)
+        verifier = Verifier(lambda: world.postgres.uri, world.kafka.address, loop, pictures)
+        scene = Scene(world, driver, verifier, randomness)
+        try:
+            _run_cleanly(scene)
+            yield scene
+        finally:
+            driver.close()
+
+
+def _run_cleanly(scene: Scene) -> None:
+    workers = [scene.world.intake(), scene.world.ingest()]
+    scene.driver.index_many([(CLEAN, name, name) for name in scene.driver.pictures])
+    scene.verifier.wait_until_settled(scene.table, 120.0, also=scene.tails)
+    scene.verifier.learn(CLEAN)
+    scene.verifier.check(scene.table)
+    for worker in workers:
+        status = worker.terminate()
+        assert status == 0, f"{worker.name} ended with {status}:\n{worker.tail()}"
+    scene.end()
