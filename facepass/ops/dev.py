@@ -43,7 +43,7 @@ def run_dev(options: StackOptions) -> None:
     """
     with (
         stop_on_signals(),
-        local_stack(options, report=lambda what: print(f"starting {what}", flush=True)) as stack,
+        local_stack(options, report=lambda line: print(line, flush=True)) as stack,
     ):
         for line in _addresses(stack):
             print(line)

@@ -58,7 +58,7 @@ def run_demo(*, photos: Path | None, selfies: Sequence[Path], output: Path, stay
             data_dir=directory / "data",
             photos=str(session.photos_dir),
         )
-        with local_stack(options, report=lambda what: console.print(f"starting {what}")) as stack:
+        with local_stack(options, report=console.print) as stack:
             status = 0 if _show(console, stack, session, output) else 1
             if stay:
                 console.print("\nFacePass stays up; Ctrl-C ends it.")

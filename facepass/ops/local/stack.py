@@ -73,7 +73,7 @@ def local_stack(options: StackOptions, *, report: Callable[[str], None]) -> Iter
     """Run everything for the time of the context; ready when it is entered.
 
     Args:
-        report: told what is being started, in order, a few words each.
+        report: told what is being started, in order, and at the end what had to be killed; a few words each.
 
     Raises:
         PermanentError: `invalid_setting` (port or data directory in use, no such photo directory), or a part that
@@ -83,11 +83,11 @@ def local_stack(options: StackOptions, *, report: Callable[[str], None]) -> Iter
     _check(options)
     logs = options.data_dir / "logs"
     with _only_user(options.data_dir):
-        report("PostgreSQL")
+        report("starting PostgreSQL")
         with embedded_postgres(options.data_dir / "postgres", log=logs / "postgres.log") as uri:
             database = DatabaseSettings(database=SecretStr(uri))
             migrate(database)
-            report("broker")
+            report("starting the broker")
             with embedded_broker(options.host, options.kafka_port, log=logs / "broker.log") as address:
                 kafka = KafkaSettings(
                     kafka=address, kafka_idempotence=False, session_timeout_seconds=_SESSION_TIMEOUT_SECONDS
@@ -110,7 +110,7 @@ def _processes(
     ready = {name: f"http://127.0.0.1:{port}/ready" for name, port in probes.items()} | {
         "serve": f"{reached}/ready"
     }
-    report("intake, ingest, serve")
+    report("starting intake, ingest, serve")
     children: list[Child] = []
     try:
         for name, command in arguments.items():
@@ -120,7 +120,8 @@ def _processes(
         _wait_until_ready(stack, ready)
         yield stack
     finally:
-        stop_children(children, patience=_STOP_PATIENCE_SECONDS)
+        for name in stop_children(children, patience=_STOP_PATIENCE_SECONDS):
+            report(f"{name} did not stop and was killed; its log: {logs / name}.log")
 
 
 def _environment(options: StackOptions, database: DatabaseSettings, kafka: KafkaSettings) -> dict[str, str]:
