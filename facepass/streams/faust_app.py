@@ -1,0 +1,89 @@
+"""Faust set up so that only consuming is left of it: no tables, no topics of its own, no web server, no files."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import faust
+
+from facepass.schemas.settings import KafkaSettings
+
+_DAY = 86_400.0
+
+Agent = Callable[[Any], Awaitable[None]]
+"""Takes a Faust stream and returns only when the worker stops."""
+
+
+class _App(faust.App):
+    """Keeps nothing on disk."""
+
+    async def on_first_start(self) -> None:
+        """Faust would create folders for its tables here; there are none."""
+
+
+def new_app(settings: KafkaSettings, *, app_id: str, buffered: int, newest_only: bool = False) -> faust.App:
+    """Build a Faust app; its id is the name of its consumer group.
+
+    Args:
+        settings: where Kafka is and how soon a silent member is given up.
+        app_id: the consumer group.
+        buffered: records held in memory for each agent before fetching pauses; about two batches.
+        newest_only: a group without offsets begins at the end of each topic, not at the beginning.
+    """
+    session = settings.session_timeout_seconds
+    return _App(
+        app_id,
+        broker=[f"kafka://{address.strip()}" for address in settings.kafka.split(",")],
+        autodiscover=False,
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        consumer_auto_offset_reset="latest" if newest_only else "earliest",
+        broker_session_timeout=session,
+        broker_rebalance_timeout=session,
+        broker_heartbeat_interval=session / 6,
+        broker_request_timeout=max(90.0, session),
+        # When this passes with a full buffer aiokafka leaves the group and was seen never to come back.
+        broker_max_poll_interval=_DAY,
+        broker_commit_interval=1.0,
+        stream_buffer_maxsize=buffered,
+        # Else a stop, and every rebalance, waits without end for a batch that an outage holds.
+        stream_wait_empty=False,
+        # Faust's own warnings about slow agents: an outage that holds the loop is no fault of the agent.
+        stream_processing_timeout=_DAY,
+        broker_commit_livelock_soft_timeout=_DAY,
+    )
+
+
+def add_agent(app: faust.App, topic: str, agent: Agent, *, on_error: Callable[[Exception], None]) -> None:
+    """Let `agent` consume `topic`, raw bytes, alone: with more at once Faust can commit past an unfinished event.
+
+    What leaves the agent is handed to `on_error`, once, and the topic is not read further: Faust itself would
+    log it, start the agent anew and go on past the events that it left unfinished.
+    """
+
+    async def watched(stream: Any) -> None:
+        try:
+            await agent(stream)
+            on_error(RuntimeError(f"the agent of {topic} returned"))
+        except Exception as exc:
+            on_error(exc)
+        await asyncio.Event().wait()
+
+    channel = app.topic(topic, key_type=bytes, value_type=bytes, allow_empty=True, internal=False)
+    app.agent(channel, name=f"consume-{topic}", concurrency=1)(watched)
+
+
+async def batches(stream: Any, *, size: int, within: float) -> AsyncIterator[Sequence[Any]]:
+    """Batches of Faust events, none of them acknowledged.
+
+    `noack_take` and not `take`: that one acknowledges what it handed out when it is cancelled, so a stop in the
+    middle of a batch would commit what nobody had finished.
+    """
+    async for events in stream.noack_take(size, within=within):
+        yield events
+        # Faust's loop never yields to others while its buffer is full.
+        await asyncio.sleep(0)

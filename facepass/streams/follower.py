@@ -1,0 +1,150 @@
+"""The follower of a serving process: hints from `index-updates`, deltas, and the poll of the database.
+
+It runs in the event loop of the HTTP server, whose handlers search the shards that it keeps current. Kafka brings
+the hints and nothing else: without it the poll alone keeps the shards right, a little later.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import faust
+from faust.contrib.asgi import faust_app_running
+
+from facepass.schemas.errors import FacePassError, PermanentError, TransientError
+from facepass.schemas.events import IndexUpdate
+from facepass.schemas.logs import get_logger
+from facepass.schemas.metrics import events_total
+from facepass.schemas.settings import KafkaSettings, LeaseSettings
+from facepass.streams.faust_app import add_agent, new_app
+from facepass.streams.records import record_from_message
+from facepass.streams.topics import check_topics
+
+_log = get_logger(__name__)
+
+_BUFFERED = 4096
+_RECONNECT_SECONDS = 5.0
+_STOP_SECONDS = 3.0
+
+
+class HintedShards(Protocol):
+    """The part of the shards that hints and deltas reach."""
+
+    def hint(self, update: IndexUpdate) -> None:
+        """Note what an update says; never waits."""
+
+    async def catch_up(self) -> None:
+        """Bring forward every shard that is behind."""
+
+
+class PolledReplica(Protocol):
+    """The part of the replica that the poll task drives."""
+
+    async def poll(self) -> None:
+        """One poll of the database."""
+
+
+class Follower:
+    """Build one with `build_follower`, and let it run inside `async with follower.running():`."""
+
+    def __init__(
+        self, kafka: KafkaSettings, lease: LeaseSettings, shards: HintedShards, replica: PolledReplica
+    ) -> None:
+        self._kafka = kafka
+        self._lease = lease
+        self._shards = shards
+        self._replica = replica
+        self._hinted = asyncio.Event()
+        self._following = False
+
+    def broker_healthy(self) -> bool:
+        """Whether hints arrive: the consumer is in its group."""
+        return self._following
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Poll, follow and catch up while the block runs; never fails because Kafka or PostgreSQL is absent."""
+        tasks = [
+            asyncio.create_task(task(), name=f"follower-{task.__name__}")
+            for task in (self.poll_forever, self.catch_up_forever, self.follow_forever)
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def poll_forever(self) -> None:
+        """Poll the database every `poll_seconds`, whatever the poll before it came to."""
+        while True:
+            await _survive(self._replica.poll, "poll_failed")
+            await asyncio.sleep(self._lease.poll_seconds)
+
+    async def catch_up_forever(self) -> None:
+        """Fetch and apply deltas whenever a hint came; the poll covers what fails here."""
+        while True:
+            await self._hinted.wait()
+            self._hinted.clear()
+            await _survive(self._shards.catch_up, "catch_up_failed")
+
+    async def follow_forever(self) -> None:
+        """Consume `index-updates` from the newest on; begin anew when Kafka was lost or absent."""
+        while True:
+            await _survive(self._follow, "broker_lost")
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _follow(self) -> None:
+        await check_topics(self._kafka, [IndexUpdate.topic])
+        app = self._new_app()
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        add_agent(app, IndexUpdate.topic, self.take_hints, on_error=failed.set_exception)
+        async with faust_app_running(app, stop_timeout=_STOP_SECONDS):
+            self._following = True
+            stopped = asyncio.ensure_future(app.wait_until_stopped())
+            try:
+                await asyncio.wait([stopped, failed], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._following = False
+                stopped.cancel()
+            if failed.done():
+                failed.result()
+
+    def _new_app(self) -> faust.App:
+        # A group of its own for each life of each replica: every one gets every hint, and none of the past.
+        return new_app(self._kafka, app_id=f"facepass-serve-{uuid.uuid4()}", buffered=_BUFFERED, newest_only=True)
+
+    async def take_hints(self, stream: Any) -> None:
+        """Note each hint. Waits for nothing: a deletion must hide at once, even while PostgreSQL is slow."""
+        async for event in stream.events():
+            record = record_from_message(event.message)
+            try:
+                update = record.decode(IndexUpdate)
+            except PermanentError as exc:
+                events_total.labels(topic=IndexUpdate.topic, outcome=exc.code).inc()
+                _log.warning("event_refused", topic=IndexUpdate.topic, offset=record.origin.offset, error=exc)
+                continue
+            self._shards.hint(update)
+            self._hinted.set()
+            events_total.labels(topic=IndexUpdate.topic, outcome="applied").inc()
+
+
+def build_follower(
+    kafka: KafkaSettings, lease: LeaseSettings, shards: HintedShards, replica: PolledReplica
+) -> Follower:
+    """The follower of one serving process; the replica must be registered before it runs."""
+    return Follower(kafka, lease, shards, replica)
+
+
+async def _survive(operation: Callable[[], Awaitable[None]], line: str) -> None:
+    """Run once; a failure is a line in the log, with its traceback where it is a defect, and never the end."""
+    try:
+        await operation()
+    except TransientError as exc:
+        _log.warning(line, error=exc)
+    except FacePassError as exc:
+        _log.error(line, error=exc)
+    except Exception as exc:
+        _log.error(line, exc_info=exc)

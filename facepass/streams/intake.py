@@ -1,0 +1,198 @@
+"""Intake: registers photos as pending, thousands a second, and applies deletions and session updates.
+
+Each topic has an agent of its own, so that a deletion waits behind no photo.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import faust
+
+from facepass.schemas.errors import PermanentError
+from facepass.schemas.events import Event, PhotoDeleted, PhotoIndexed, SessionDeleted, SessionUpdated
+from facepass.schemas.faces import GenerationSpec
+from facepass.schemas.ledger import Effect
+from facepass.schemas.logs import get_logger
+from facepass.schemas.metrics import events_total, photos_deleted_total, sessions_deleted_total
+from facepass.schemas.settings import DatabaseSettings, KafkaSettings
+from facepass.storage.database import Database
+from facepass.storage.generations import Generation
+from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
+from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.pipeline import Outlet, send_dead_letter
+from facepass.streams.probes import open_probes
+from facepass.streams.records import Record, photo_event, record_from_message
+from facepass.streams.retry import until_available
+from facepass.streams.worker import Worker, open_stores, stop_on_signals
+
+_log = get_logger(__name__)
+
+INTAKE_GROUP = "facepass-intake"
+
+TOPICS = (PhotoIndexed.topic, PhotoDeleted.topic, SessionDeleted.topic, SessionUpdated.topic)
+
+_BATCH = 1000
+"""Photos registered in one transaction."""
+_WITHIN = 0.05
+"""Seconds that a batch waits to fill."""
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What the agents work with."""
+
+    database: Database
+    generation: Generation
+    outlet: Outlet
+
+
+async def run_intake(
+    *,
+    kafka: KafkaSettings,
+    database: DatabaseSettings,
+    spec: GenerationSpec,
+    metrics_port: int | None = None,
+) -> None:
+    """Run intake until SIGTERM or SIGINT; waits for PostgreSQL, Kafka and its topics if they are absent.
+
+    Args:
+        spec: of the model in use: photos become pending in its generation.
+        metrics_port: of the probes; None for none.
+
+    Raises: what ended the work; the process is to end with a non-zero status then.
+    """
+    worker = Worker("intake")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(stop_on_signals(worker))
+        if metrics_port is not None:
+            await stack.enter_async_context(
+                open_probes(metrics_port, worker=worker.name, not_ready=worker.not_ready)
+            )
+        opened = await worker.unless_stopped(
+            open_stores(stack, kafka=kafka, topics=TOPICS, database=database, spec=spec)
+        )
+        if opened is None:
+            return
+        intake = Intake(database=opened[0], generation=opened[1], outlet=opened[2])
+        await worker.run(intake_app(kafka, intake, worker))
+
+
+def intake_app(kafka: KafkaSettings, intake: Intake, worker: Worker) -> faust.App:
+    """The Faust app with one agent for each topic."""
+    app = new_app(kafka, app_id=INTAKE_GROUP, buffered=2 * _BATCH)
+    for topic, settle in {
+        PhotoIndexed.topic: register,
+        PhotoDeleted.topic: one_by_one(PhotoDeleted, remove_photo),
+        SessionDeleted.topic: one_by_one(SessionDeleted, remove_session),
+        SessionUpdated.topic: one_by_one(SessionUpdated, announce_session),
+    }.items():
+        add_agent(app, topic, _agent(intake, worker, settle), on_error=worker.fail)
+    return app
+
+
+Settle = Callable[[Intake, Sequence[Record]], Awaitable[None]]
+"""Settles a batch: when it returns, every record of it is in a committed transaction or on the dead letters."""
+
+
+def _agent(intake: Intake, worker: Worker, settle: Settle) -> Callable[[Any], Awaitable[None]]:
+    async def consume(stream: Any) -> None:
+        async for events in batches(stream, size=_BATCH, within=_WITHIN):
+            if worker.stopping:
+                return
+            with worker.batch():
+                await settle(intake, [record_from_message(event.message) for event in events])
+                for event in events:
+                    event.ack()
+
+    return consume
+
+
+async def register(intake: Intake, records: Sequence[Record]) -> None:
+    """Register photos as pending, in bulk."""
+    decoded = [(record, await decode_or_bury(intake.outlet, PhotoIndexed, record)) for record in records]
+    events = [photo_event(event, record.origin) for record, event in decoded if event is not None]
+    if not events:
+        return
+    effects = await until_available(
+        lambda: register_photos(intake.database, intake.generation, events), waiting_for="PostgreSQL"
+    )
+    for effect in Effect:
+        if found := effects.count(effect):
+            outcome = "applied" if effect is Effect.WRITTEN else str(effect)
+            events_total.labels(topic=PhotoIndexed.topic, outcome=outcome).inc(found)
+    _log.debug("photos_registered", photos=len(events), pending=effects.count(Effect.WRITTEN))
+
+
+def one_by_one(kind: type[E], apply: Callable[[Intake, E], Awaitable[str]]) -> Settle:
+    """Settle each record in a transaction of its own, in order. `apply` returns the outcome for the metrics."""
+
+    async def settle(intake: Intake, records: Sequence[Record]) -> None:
+        for record in records:
+            event = await decode_or_bury(intake.outlet, kind, record)
+            if event is not None:
+                events_total.labels(topic=kind.topic, outcome=await apply(intake, event)).inc()
+
+    return settle
+
+
+async def remove_session(intake: Intake, event: SessionDeleted) -> str:
+    """Delete a session, then publish its update."""
+    deletion = await until_available(
+        lambda: delete_session(intake.database, intake.generation, event.session_id, event.occurred_at),
+        waiting_for="PostgreSQL",
+    )
+    return await _deleted(intake, event, deletion, photo_id=None)
+
+
+async def remove_photo(intake: Intake, event: PhotoDeleted) -> str:
+    """Delete a photo, then publish its update."""
+    deletion = await until_available(
+        lambda: delete_photo(
+            intake.database, intake.generation, event.session_id, event.photo_id, event.occurred_at
+        ),
+        waiting_for="PostgreSQL",
+    )
+    return await _deleted(intake, event, deletion, photo_id=event.photo_id)
+
+
+async def announce_session(intake: Intake, event: SessionUpdated) -> str:
+    """Take over what Pixora says of a session."""
+    effect = await until_available(lambda: update_session(intake.database, event), waiting_for="PostgreSQL")
+    _log.info("session_updated", session_id=event.session_id, effect=str(effect))
+    return "applied" if effect is Effect.WRITTEN else str(effect)
+
+
+async def decode_or_bury(outlet: Outlet, kind: type[E], record: Record) -> E | None:
+    """The event; None when it cannot be decoded, after its dead letter and its line in the log.
+
+    Intake alone buries undecodable events, those of `photo-indexed` too, which ingest reads as well: intake reads
+    every topic of Pixora's, is ahead of ingest, and so this is the one place to look and to count at.
+    """
+    try:
+        return record.decode(kind)
+    except PermanentError as exc:
+        origin = record.origin
+        _log.warning(
+            "event_refused", topic=origin.topic, partition=origin.partition, offset=origin.offset, error=exc
+        )
+        events_total.labels(topic=kind.topic, outcome=exc.code).inc()
+        await send_dead_letter(outlet, record.dead_letter(exc))
+        return None
+
+
+async def _deleted(intake: Intake, event: Event, deletion: Deletion, *, photo_id: str | None) -> str:
+    await until_available(lambda: intake.outlet.publish_all([deletion.update]), waiting_for="Kafka")
+    (photos_deleted_total if photo_id else sessions_deleted_total).inc()
+    _log.info(
+        "photo_deleted" if photo_id else "session_deleted",
+        session_id=event.session_id,
+        **({"photo_id": photo_id} if photo_id else {}),
+        faces_removed=deletion.faces_removed,
+        photos_removed=deletion.photos_removed,
+        revision=deletion.update.revision,
+    )
+    return "applied"

@@ -1,0 +1,137 @@
+"""Writing to Kafka: events of ours and dead letters. Acknowledged by all in-sync replicas."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownError, UnsupportedVersionError
+
+from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.events import DEAD_LETTERS_TOPIC, Event, PhotoIndexed
+from facepass.schemas.ledger import Origin
+from facepass.schemas.metrics import dead_letters_total
+from facepass.schemas.settings import KafkaSettings
+from facepass.streams.broker import kafka_errors
+from facepass.streams.topics import DEAD_LETTER_MAX_BYTES
+
+Headers = Sequence[tuple[str, bytes]]
+
+ORIGIN_HEADER = "facepass-origin"
+ORIGIN_API = b"api"
+"""Marks deletions that FacePass itself published: their `occurred_at` may lead the record's timestamp."""
+
+_LINGER_MS = 2
+"""A batch's updates are sent together; a single one waits no longer than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that FacePass gave up.
+
+    Attributes:
+        value, key, headers: as they came, so that the event can be sent again unchanged.
+        origin: where it came from; of a rebuilt one, where its row says it came from.
+        occurred_at: as resolved, whether the event gave it or the record's timestamp stood in.
+        code, text: why. Never holds a vector, pixels or a password.
+        rebuilt: made anew from the photo's row, because the record itself was settled long ago.
+    """
+
+    value: bytes | None
+    key: bytes | None
+    origin: Origin
+    occurred_at: datetime
+    code: ErrorCode
+    text: str
+    headers: Headers = field(default=())
+    rebuilt: bool = False
+
+
+class Publisher:
+    """Publishes to Kafka. Every method returns once the brokers have it, and raises as `kafka_errors` does."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    async def publish(self, event: Event, *, key: str | None = None, origin_api: bool = False) -> Origin:
+        """Publish one event, under `key` or the key that its topic prescribes."""
+        headers = [(ORIGIN_HEADER, ORIGIN_API)] if origin_api else []
+        return await self._send(event.topic, event.to_bytes(), (key or _key(event)).encode(), headers)
+
+    async def publish_all(self, events: Sequence[Event]) -> list[Origin]:
+        """Publish many at once; the result keeps their order, Kafka need not."""
+        return list(await asyncio.gather(*(self.publish(event) for event in events)))
+
+    async def dead_letter(self, letter: DeadLetter) -> Origin:
+        """Put an event that was given up on `facepass-dead-letters`."""
+        # Other clients can send records with neither key nor value; aiokafka asserts that there is one.
+        key = b"" if letter.key is None and letter.value is None else letter.key
+        origin = await self._send(
+            DEAD_LETTERS_TOPIC, letter.value, key, [*letter.headers, *_dead_letter_headers(letter)]
+        )
+        dead_letters_total.labels(code=letter.code).inc()
+        return origin
+
+    async def _send(
+        self, topic: str, value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> Origin:
+        with kafka_errors():
+            sent = await self._producer.send_and_wait(topic, value, key=key, headers=list(headers))
+        return Origin(topic=sent.topic, partition=sent.partition, offset=sent.offset)
+
+
+@asynccontextmanager
+async def open_publisher(settings: KafkaSettings) -> AsyncIterator[Publisher]:
+    """Open a producer for the life of the context.
+
+    It is idempotent unless `FACEPASS_KAFKA_IDEMPOTENCE=false`: a setting and not a guess at run time, because a
+    producer that silently falls back would let a real broker's passing refusal turn into duplicates.
+
+    Raises:
+        TransientError: `broker_unavailable`.
+        PermanentError: `invalid_setting`, the broker knows no idempotent producers.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka,
+        acks="all",
+        enable_idempotence=settings.kafka_idempotence,
+        linger_ms=_LINGER_MS,
+        max_request_size=DEAD_LETTER_MAX_BYTES,
+    )
+    try:
+        await _start(producer)
+        yield Publisher(producer)
+    finally:
+        await producer.stop()
+
+
+async def _start(producer: AIOKafkaProducer) -> None:
+    with kafka_errors():
+        try:
+            await producer.start()
+        except (UnknownError, UnsupportedVersionError) as exc:
+            raise PermanentError(
+                ErrorCode.INVALID_SETTING,
+                "the broker refuses idempotent producers: set FACEPASS_KAFKA_IDEMPOTENCE=false for the embedded"
+                " broker, and nowhere else",
+            ) from exc
+
+
+def _key(event: Event) -> str:
+    """Photos are spread over all workers, so that one large session uses every one; the rest goes by session."""
+    return event.photo_id if isinstance(event, PhotoIndexed) else event.session_id
+
+
+def _dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
+    fields = {
+        "topic": letter.origin.topic,
+        "partition": str(letter.origin.partition),
+        "offset": str(letter.origin.offset),
+        "occurred-at": letter.occurred_at.isoformat(),
+        "error-code": str(letter.code),
+        "error-text": letter.text,
+        **({"rebuilt": "true"} if letter.rebuilt else {}),
+    }
+    return [(f"facepass-{name}", value.encode()) for name, value in fields.items()]

@@ -1,0 +1,76 @@
+"""What a settled photo leaves behind besides its row: a dead letter where it was given up, metrics, a log line."""
+
+from time import monotonic
+
+from facepass.schemas.errors import ErrorCode, FacePassError
+from facepass.schemas.events import PhotoIndexed
+from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, UpdateStatus
+from facepass.schemas.logs import get_logger
+from facepass.schemas.metrics import (
+    embeddings_total,
+    faces_left_out_total,
+    index_duration_seconds,
+    index_requests_total,
+)
+from facepass.storage.writes import Written
+from facepass.streams.publisher import DeadLetter
+from facepass.streams.records import Record
+
+_log = get_logger(__name__)
+
+
+def settle_letter(
+    event: PhotoEvent, record: Record | None, error: FacePassError | None, written: Written
+) -> DeadLetter | None:
+    """The dead letter of a photo that this transaction gave up; None for every other.
+
+    A photo whose record is gone, because the sweep took it from its row, gets one rebuilt from the row.
+    """
+    if written.effect is not Effect.WRITTEN or written.update.status is not UpdateStatus.FAILED:
+        return None
+    code = written.update.code or ErrorCode.INTERNAL
+    text = error.message if error is not None else str(code)
+    if record is not None:
+        return DeadLetter(
+            value=record.value,
+            key=record.key,
+            headers=record.headers,
+            origin=record.origin,
+            occurred_at=event.occurred_at,
+            code=code,
+            text=text,
+        )
+    rebuilt = PhotoIndexed(
+        photo_id=event.photo_id, session_id=event.session_id, s3_key=event.s3_key, occurred_at=event.occurred_at
+    )
+    return DeadLetter(
+        value=rebuilt.to_bytes(),
+        key=event.photo_id.encode(),
+        origin=event.origin,
+        occurred_at=event.occurred_at,
+        code=code,
+        text=text,
+        rebuilt=True,
+    )
+
+
+def tell(event: PhotoEvent, outcome: PhotoOutcome | None, written: Written, *, taken_at: float) -> None:
+    """Count and log one settled photo."""
+    applied = written.effect is Effect.WRITTEN
+    label = str(written.update.status) if applied else str(written.effect)
+    index_requests_total.labels(outcome=label).inc()
+    index_duration_seconds.observe(monotonic() - taken_at)
+    if applied and outcome is not None and outcome.found is not None:
+        embeddings_total.inc(len(outcome.found.faces))
+        for face in outcome.found.left_out:
+            faces_left_out_total.labels(reason=face.reason).inc()
+    log = _log.info if written.effect is Effect.FENCED else _log.debug
+    log(
+        "photo_settled",
+        session_id=event.session_id,
+        photo_id=event.photo_id,
+        outcome=label,
+        code=str(written.update.code) if written.update.code else None,
+        faces=written.update.faces_detected,
+        revision=written.update.revision,
+    )

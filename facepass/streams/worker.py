@@ -1,0 +1,201 @@
+"""The life of a consuming process: start when the others are there, stop in order, never stall in silence."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import faust
+
+from facepass.schemas.events import DEAD_LETTERS_TOPIC, IndexUpdate
+from facepass.schemas.faces import GenerationSpec
+from facepass.schemas.logs import get_logger
+from facepass.schemas.metrics import consumer_lag
+from facepass.schemas.settings import DatabaseSettings, KafkaSettings
+from facepass.storage.database import Database, open_database
+from facepass.storage.generations import Generation, open_generation
+from facepass.streams.publisher import Publisher, open_publisher
+from facepass.streams.retry import until_available
+from facepass.streams.topics import check_topics
+
+_log = get_logger(__name__)
+
+_DRAIN_SECONDS = 6.0
+"""What batches under way get to finish after a signal; together with the next, less than the ten seconds after
+which `docker stop` kills. What does not finish is not acknowledged and comes again."""
+_STOP_SECONDS = 3.0
+_LAG_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class Worker:
+    """What one process consumes and how it fares: asked by the probes, told by its agents."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._stop = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._under_way = 0
+        self._failure: BaseException | None = None
+        self._partitions: int | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further batch may be begun."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Begin no further batch, finish those under way, leave the group, end."""
+        self._stop.set()
+
+    def fail(self, failure: BaseException) -> None:
+        """Stop, and end the process with this failure; only the first counts, and none after a stop."""
+        if self.stopping:
+            return
+        _log.error("worker_failed", worker=self.name, exc_info=failure)
+        self._failure = failure
+        self._stop.set()
+
+    def not_ready(self) -> str | None:
+        """Why this process does no work yet; None when it holds partitions, or is a spare of a full group."""
+        if self.stopping:
+            return "stopping"
+        return (
+            None if self._partitions is not None else "waits for PostgreSQL, Kafka, its topics or its partitions"
+        )
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Marks work that a stop lets finish."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def unless_stopped(self, start: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `start`; None if the stop comes first, `start` then being cancelled."""
+        starting = asyncio.create_task(start)
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            return starting.result() if starting.done() else None
+        finally:
+            stopped.cancel()
+            starting.cancel()
+            await asyncio.gather(starting, stopped, return_exceptions=True)
+
+    async def run(self, app: faust.App, tasks: Sequence[Callable[[], Awaitable[None]]] = ()) -> None:
+        """Consume until the stop, then finish, commit and leave the group.
+
+        Raises: the failure that ended the work, whether an agent's, a task's or Faust's own.
+        """
+        app.on_partitions_assigned.connect(self._on_assigned)
+        app.on_partitions_revoked.connect(self._on_revoked)
+        async with asyncio.TaskGroup() as group:
+            around = [group.create_task(self._watched(task)) for task in (*tasks, lambda: _report_lag(app))]
+            around.append(group.create_task(self._watch_app(app)))
+            await self.unless_stopped(app.start())
+            await self._stop.wait()
+            if self._failure is None:
+                await self._finish_batches()
+            for task in around:
+                task.cancel()
+            await self._stop_app(app)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _watched(self, task: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await task()
+        except Exception as exc:
+            self.fail(exc)
+
+    async def _watch_app(self, app: faust.App) -> None:
+        await app.wait_until_stopped()
+        if not self.stopping:
+            self.fail(app.crash_reason or RuntimeError("Faust stopped by itself"))
+
+    async def _finish_batches(self) -> None:
+        try:
+            await asyncio.wait_for(self._idle.wait(), _DRAIN_SECONDS)
+        except TimeoutError:
+            _log.warning("batches_unfinished", worker=self.name, seconds=_DRAIN_SECONDS, batches=self._under_way)
+
+    async def _stop_app(self, app: faust.App) -> None:
+        stop = asyncio.create_task(app.stop())
+        # Not `wait_for`: Faust's services swallow the cancellation and wait on.
+        if not (await asyncio.wait([stop], timeout=_STOP_SECONDS))[0]:
+            _log.warning("kafka_left_without_goodbye", worker=self.name, seconds=_STOP_SECONDS)
+        _log.info("stopped", worker=self.name)
+
+    async def _on_assigned(self, _app: object, /, *args: Any, **_: Any) -> None:
+        (assigned,) = args
+        self._partitions = len(assigned)
+        _log.info("partitions_assigned", worker=self.name, partitions=len(assigned), spare=not assigned)
+
+    async def _on_revoked(self, _app: object, /, *args: Any, **_: Any) -> None:
+        (revoked,) = args
+        self._partitions = None
+        _log.info("partitions_revoked", worker=self.name, partitions=len(revoked))
+
+
+async def _report_lag(app: faust.App) -> None:
+    """Set `consumer_lag` from what the consumer has seen of its partitions' ends."""
+    while True:
+        await asyncio.sleep(_LAG_SECONDS)
+        monitor = app.monitor
+        for partition, end in list(monitor.tp_end_offsets.items()):
+            done = monitor.tp_committed_offsets.get(partition)
+            if done is not None and end is not None:
+                gauge = consumer_lag.labels(topic=partition.topic, partition=partition.partition)
+                gauge.set(max(0, end - done))
+
+
+@asynccontextmanager
+async def stop_on_signals(worker: Worker) -> AsyncIterator[None]:
+    """Let SIGTERM and SIGINT stop the worker while the block runs."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def open_waiting(
+    stack: AsyncExitStack, opener: Callable[[], AbstractAsyncContextManager[T]], *, waiting_for: str
+) -> T:
+    """Enter what `opener` makes on `stack`, however long it takes the other side to be there."""
+    return await until_available(lambda: stack.enter_async_context(opener()), waiting_for=waiting_for)
+
+
+async def open_stores(
+    stack: AsyncExitStack,
+    *,
+    kafka: KafkaSettings,
+    topics: Sequence[str],
+    database: DatabaseSettings,
+    spec: GenerationSpec,
+) -> tuple[Database, Generation, Publisher]:
+    """What every consuming process needs, opened and checked; waits, with a line in the log, for what is absent.
+
+    Raises:
+        PermanentError: what waiting does not mend: `topic_compacted`, `not_migrated`, `generation_mismatch`,
+            `invalid_setting`.
+    """
+    opened = await open_waiting(stack, lambda: open_database(database), waiting_for="PostgreSQL")
+    generation = await until_available(lambda: open_generation(opened, spec), waiting_for="PostgreSQL")
+    names = [*topics, IndexUpdate.topic, DEAD_LETTERS_TOPIC]
+    for warning in await until_available(lambda: check_topics(kafka, names), waiting_for="Kafka"):
+        _log.warning("topics", warning=warning)
+    publisher = await open_waiting(stack, lambda: open_publisher(kafka), waiting_for="Kafka")
+    return opened, generation, publisher
