@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from facepass.ops.bench.machine import describe_machine, disturbance, versions
-from facepass.ops.bench.report import print_table, to_markdown
+from facepass.ops.bench.report import print_table, to_markdown, wide_console
 from facepass.ops.bench.rows import Row
 from facepass.ops.bench.sizes import PUBLISHED, QUICK, Sizes
 from facepass.schemas.settings import ModelSettings, read_settings
@@ -46,7 +46,7 @@ def bench(
     and bare take turns, so noise hits both, but a busy machine still blurs the ratios. The published sizes take
     about 15 minutes on 2 cores.
     """
-    messages = Console(stderr=True)
+    messages = wide_console(stderr=True)
     rows = []
     _print_head(messages, quick=quick)
     sizes = QUICK if quick else PUBLISHED
@@ -57,7 +57,7 @@ def bench(
     if markdown:
         print(to_markdown(rows))
     elif not json:
-        print_table(rows, Console())
+        print_table(rows, wide_console())
     if strict and any(row.met is False for row in rows):
         raise typer.Exit(1)
 

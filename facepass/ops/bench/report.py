@@ -13,6 +13,16 @@ _VERDICTS = {True: "met", False: "missed", None: ""}
 _STYLES = {True: "green", False: "bold red", None: ""}
 
 
+_FILE_COLUMNS = 160
+"""Width where no terminal says its own: in a pipe or a file."""
+
+
+def wide_console(*, stderr: bool = False) -> Console:
+    """A console that does not fold its lines at 80 columns when it writes into a file."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_COLUMNS)
+
+
 def print_table(rows: Sequence[Row], console: Console) -> None:
     """Print all rows, then the note of each by its number."""
     table = Table(show_lines=False, header_style="bold")

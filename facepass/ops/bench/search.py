@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from http import HTTPStatus
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 
 import faiss
 import numpy as np
@@ -18,7 +18,7 @@ from facepass.ops.bench.rows import Goal, Row, at_most, below
 from facepass.ops.bench.site import HOST, Site
 from facepass.ops.bench.sizes import Sizes
 from facepass.ops.bench.timing import Percentiles, in_turns, percentiles, timed
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import SearchSettings
@@ -65,12 +65,20 @@ class _Client:
     def search(self) -> None:
         """One search, from the first byte sent to the last byte of the answer."""
         headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
-        self._connection.request("POST", "/api/v1/search", self._body, headers)
-        response = self._connection.getresponse()
-        answer = response.read()
+        try:
+            self._connection.request("POST", "/api/v1/search", self._body, headers)
+            response = self._connection.getresponse()
+            answer = response.read()
+        except (OSError, HTTPException) as exc:
+            raise TransientError(ErrorCode.INTERNAL, f"a search got no answer: {type(exc).__name__}") from exc
         if response.status != HTTPStatus.OK:
             raise PermanentError(ErrorCode.INTERNAL, f"a search was answered with status {response.status}")
         self.matches = int(json.loads(answer)["total_matches"])
+
+    def reconnect(self) -> None:
+        """Open the connection anew: the server closes one that was quiet for some seconds."""
+        self._connection.close()
+        self.search()
 
     def close(self) -> None:
         self._connection.close()
@@ -118,6 +126,7 @@ async def _search_under_load(site: Site, sizes: Sizes, client: _Client) -> tuple
         generation = await open_generation(db, site.engine.spec)
         await publisher.publish_all(site.events(_BACKLOG, sizes.backlog))
         await site.settled(db, generation, _BACKLOG, 1)
+        client.reconnect()
         while len(times) < sizes.searches:
             times += [timed(client.search) for _ in range(min(_CHECK_EVERY, sizes.searches - len(times)))]
             counts = await site.settled(db, generation, _BACKLOG, 1)
