@@ -1,0 +1,185 @@
+"""Each trap of Faust that ARCHITECTURE.md names, and that we do not fall in. Real Faust, real broker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from streams_support import committed, eventually, running, topic_names, with_topics
+
+from facepass.ops.local.broker import embedded_broker
+from facepass.ops.local.ports import free_port
+from facepass.schemas.events import PhotoIndexed
+from facepass.schemas.settings import KafkaSettings
+from facepass.streams import worker as worker_module
+from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.publisher import open_publisher
+from facepass.streams.worker import Worker
+
+GROUP = "traps"
+TOPIC = PhotoIndexed.topic
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[str]:
+    """A broker of the test's own: it starts in a moment, and topics have fixed names."""
+    with embedded_broker("127.0.0.1", free_port(), log=tmp_path / "broker.log") as address:
+        yield address
+
+
+def photos(count: int) -> list[PhotoIndexed]:
+    now = datetime.now(UTC).isoformat()
+    return [
+        PhotoIndexed(session_id="s", photo_id=f"p{number}", s3_key="a.jpg", occurred_at=now)
+        for number in range(count)
+    ]
+
+
+async def publish(settings: KafkaSettings, count: int) -> None:
+    async with open_publisher(settings) as publisher:
+        for photo in photos(count):
+            await publisher.publish(photo)
+
+
+def consuming(settings: KafkaSettings, worker: Worker, agent: Callable[[Any], Awaitable[None]]) -> Any:
+    app = new_app(settings, app_id=GROUP, buffered=20)
+    add_agent(app, TOPIC, agent, on_error=worker.fail)
+    return app
+
+
+async def test_a_stop_in_the_middle_of_a_batch_commits_nothing_of_it(
+    broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "_DRAIN_SECONDS", 0.5)
+    settings = await with_topics(broker)
+    await publish(settings, 25)
+    worker, begun = Worker("w"), asyncio.Event()
+
+    async def agent(stream: Any) -> None:
+        async for number, events in _counted(batches(stream, size=10, within=0.1)):
+            with worker.batch():
+                if number == 1:
+                    begun.set()
+                    await asyncio.Event().wait()  # the photo store hangs
+                for event in events:
+                    event.ack()
+
+    async with running(worker, consuming(settings, worker, agent)):
+        await asyncio.wait_for(begun.wait(), 30)
+    assert await committed(broker, GROUP, TOPIC) == [10]
+
+
+async def test_a_batch_under_way_is_finished_and_committed_before_the_end(broker: str) -> None:
+    settings = await with_topics(broker)
+    await publish(settings, 10)
+    worker, begun = Worker("w"), asyncio.Event()
+
+    async def agent(stream: Any) -> None:
+        async for events in batches(stream, size=10, within=0.1):
+            with worker.batch():
+                begun.set()
+                await asyncio.sleep(0.5)
+                for event in events:
+                    event.ack()
+
+    async with running(worker, consuming(settings, worker, agent)):
+        await asyncio.wait_for(begun.wait(), 30)
+    assert await committed(broker, GROUP, TOPIC) == [10]
+
+
+async def test_a_defect_in_an_agent_ends_the_worker_with_it(broker: str) -> None:
+    settings = await with_topics(broker)
+    await publish(settings, 1)
+    worker, calls = Worker("w"), []
+
+    async def agent(stream: Any) -> None:
+        calls.append(1)
+        async for _ in batches(stream, size=10, within=0.1):
+            raise ZeroDivisionError("a defect")
+
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        await asyncio.wait_for(worker.run(consuming(settings, worker, agent)), 30)
+    assert calls == [1], "started anew, it goes on past what it left unfinished"
+    assert await committed(broker, GROUP, TOPIC) == [None]
+
+
+async def test_a_defect_in_a_task_beside_the_agents_ends_the_worker_too(broker: str) -> None:
+    settings = await with_topics(broker)
+    worker = Worker("w")
+
+    async def agent(stream: Any) -> None:
+        async for _ in batches(stream, size=10, within=0.1):
+            pass
+
+    async def sweep() -> None:
+        raise ZeroDivisionError("a defect")
+
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(worker.run(consuming(settings, worker, agent), [sweep]), 30)
+
+
+async def test_an_agent_that_returns_by_itself_ends_the_worker(broker: str) -> None:
+    settings = await with_topics(broker)
+    worker = Worker("w")
+
+    async def agent(_stream: Any) -> None:
+        return
+
+    with pytest.raises(RuntimeError, match="returned"):
+        await asyncio.wait_for(worker.run(consuming(settings, worker, agent)), 30)
+
+
+async def test_nothing_of_faust_is_left_but_the_consumer(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path / "..")
+    settings = await with_topics(broker, partitions=2)
+    topics, files, ports = await topic_names(broker), _files(), _listening()
+    worker = Worker("w")
+
+    async def agent(stream: Any) -> None:
+        async for _ in batches(stream, size=10, within=0.1):
+            pass
+
+    app = consuming(settings, worker, agent)
+    async with running(worker, app):
+        await eventually(lambda: worker.not_ready() is None)
+        assert _listening() == ports, "Faust's web server is on"
+    assert await topic_names(broker) == topics, "a topic was created: changelog, leader or reply"
+    assert _files() == files
+    assert not app.tables.data
+    assert [agent.concurrency for agent in app.agents.values()] == [1]
+    assert app.conf.broker_max_poll_interval == 86_400
+    assert app.conf.processing_guarantee.name == "AT_LEAST_ONCE"
+
+
+async def test_an_idle_worker_commits_and_publishes_nothing(broker: str) -> None:
+    settings = await with_topics(broker)
+    worker = Worker("w")
+
+    async def agent(stream: Any) -> None:
+        async for _ in batches(stream, size=10, within=0.05):
+            pytest.fail("there is no event")
+
+    async with running(worker, consuming(settings, worker, agent)):
+        await eventually(lambda: worker.not_ready() is None)
+        await asyncio.sleep(2.5)  # the commit timer runs once a second
+    assert await committed(broker, GROUP, TOPIC) == [None]
+
+
+async def _counted(stream: Any) -> Any:
+    number = 0
+    async for item in stream:
+        yield number, item
+        number += 1
+
+
+def _listening() -> set[int]:
+    return {c.laddr.port for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN}
+
+
+def _files() -> set[Path]:
+    return set(Path.cwd().iterdir())
