@@ -10,6 +10,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from facepass.ops.demo.contact_sheet import Band, write_contact_sheet
 from facepass.ops.demo.indexing import SESSION_ID, publish, wait_until_settled
@@ -17,7 +18,7 @@ from facepass.ops.demo.samples import Sample, Selfie, Session, write_samples
 from facepass.ops.dev import stop_on_signals, watch
 from facepass.ops.local.ports import free_port
 from facepass.ops.local.stack import Stack, StackOptions, local_stack
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.http import SearchAnswer
 from facepass.schemas.ids import check_id
 from facepass.schemas.ledger import PhotoState
@@ -69,17 +70,23 @@ def run_demo(*, photos: Path | None, selfies: Sequence[Path], output: Path, stay
 def _show(console: Console, stack: Stack, session: Session, output: Path) -> bool:
     """Index, search, print, draw; whether all of it went as it must."""
     settled = _index(console, stack, session.samples)
-    revision = max((row.revision for row in settled.values()), default=0)
-    found = [
-        _Found(selfie=selfie, answer=_search(stack, selfie.path, revision=revision)) for selfie in session.selfies
-    ]
     good = _report_states(console, settled, strict=session.selfies[0].expected is not None)
-    for one in found:
-        console.print(_table(one, settled))
-        good = _report_expected(console, one) and good
+    revision = max((row.revision for row in settled.values()), default=0)
     files = {sample.photo_id: session.photos_dir / sample.s3_key for sample in session.samples}
-    write_contact_sheet([_band(one, files) for one in found], output)
-    console.print(f"\ncontact sheet      {output.resolve()}", soft_wrap=True)
+    bands = []
+    for selfie in session.selfies:
+        try:
+            found = _Found(selfie=selfie, answer=_search(stack, selfie.path, revision=revision))
+        except FacePassError as error:
+            console.print(Text(f"selfie: {selfie.name}: {error.message} [{error.code}]", style="red"))
+            good = False
+            continue
+        console.print(_table(found, settled))
+        good = _report_expected(console, found) and good
+        bands.append(_band(found, files))
+    if bands:
+        write_contact_sheet(bands, output)
+        console.print(f"\ncontact sheet      {output.resolve()}", soft_wrap=True, markup=False)
     console.print(f"API documentation  {stack.http}/docs", soft_wrap=True)
     console.print(f"OpenAPI document   {stack.http}/openapi.json", soft_wrap=True)
     return good
@@ -105,7 +112,7 @@ def _search(stack: Stack, selfie: Path, *, revision: int) -> SearchAnswer:
         )
     if answer.is_error:
         error = answer.json()
-        raise PermanentError(ErrorCode(error["code"]), f"{selfie}: {error['message']}")
+        raise PermanentError(ErrorCode(error["code"]), error["message"])
     return SearchAnswer.model_validate_json(answer.content)
 
 
