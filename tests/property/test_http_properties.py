@@ -157,10 +157,10 @@ async def test_property_11_every_request_leaves_one_line_without_secrets(
 
 
 @pytest.mark.property(11)
-@pytest.mark.parametrize("request_id", ["", "a b", 'x"}\n{"event":"forged"', "x" * 129, "идентификатор"])
-async def test_property_11_a_hostile_request_id_is_replaced(stack: SearchStack, request_id: str) -> None:
-    response = await stack.client.get("/health", headers={"X-Request-ID": request_id.encode()})
-    assert len(response.headers["x-request-id"]) == 32
+async def test_property_11_a_hostile_request_id_is_replaced(stack: SearchStack) -> None:
+    for request_id in ["", "a b", 'x"}\n{"event":"forged"', "x" * 129, "идентификатор"]:
+        response = await stack.client.get("/health", headers={"X-Request-ID": request_id.encode()})
+        assert len(response.headers["x-request-id"]) == 32
 
 
 @pytest.mark.property(11)
@@ -267,11 +267,11 @@ async def test_property_15_hostile_ids_are_data(stack: SearchStack) -> None:
 
 
 @pytest.mark.property(15)
-@pytest.mark.parametrize("text", ["", "a\x00b", "я" * 256], ids=["empty", "NUL", "long"])
-async def test_property_15_invalid_ids_are_refused_and_not_repeated(stack: SearchStack, text: str) -> None:
-    for response in (
-        await stack.search(text, portrait()),
-        await stack.client.get(f"/api/v1/search/status/{quote(text, safe='')}"),
-    ):
-        assert (response.status_code, response.json()["code"]) == (422, "invalid_id")
-        assert not text or text not in response.text
+async def test_property_15_invalid_ids_are_refused_and_not_repeated(stack: SearchStack) -> None:
+    for text in ("", "a\x00b", "я" * 256):
+        for response in (
+            await stack.search(text, portrait()),
+            await stack.client.get(f"/api/v1/search/status/{quote(text, safe='')}"),
+        ):
+            assert (response.status_code, response.json()["code"]) == (422, "invalid_id")
+            assert not text or text not in response.text
