@@ -64,11 +64,11 @@ def run_doctor() -> bool:
     for finding in examine():
         good = good and finding.verdict is not Verdict.WRONG
         line = Text.assemble(
-            (f"{finding.verdict:<9}", colours[finding.verdict]), f"{finding.subject:<12} {finding.text}"
+            (f"{finding.verdict:<9}", colours[finding.verdict]), f"{finding.subject:<16} {finding.text}"
         )
         console.print(line, soft_wrap=True)
         if finding.mend:
-            console.print(Text(f"{'':<9}{'':<12} -> {finding.mend}"), soft_wrap=True)
+            console.print(Text(f"{'':<9}{'':<16} -> {finding.mend}"), soft_wrap=True)
     return good
 
 

@@ -92,6 +92,8 @@ with (embedded_postgres(here / "data", log=here / "p", durable=False),
             parent.kill()
     assert len(family) >= 3
     _, alive = psutil.wait_procs(family, timeout=20)
+    for survivor in alive:
+        survivor.kill()
     assert alive == []
 
 
