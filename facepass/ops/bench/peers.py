@@ -7,6 +7,7 @@ OpenCV with their own default threads. Detector and recogniser are the starter p
 Runs in a child process of its own: the default threads of both libraries are the process's.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,6 +20,9 @@ import numpy as np
 
 _THRESHOLD = 0.6
 """Detector score from which a face counts here; peers use 0.5 to 0.9."""
+
+_OPENCV_ERRORS = 2
+"""OpenCV's log level that shows errors and nothing below."""
 
 _loop: "_Loop"
 
@@ -48,6 +52,9 @@ def reason_to_skip() -> str | None:
 
 def open_loop(detector: Path, recogniser: Path, detection_size: int) -> None:
     """Load both networks, in the child process, once."""
+    # The package uses a function that scikit-image will drop; OpenCV tells which of its engines it takes.
+    warnings.simplefilter("ignore", FutureWarning)
+    cv2.setLogLevel(_OPENCV_ERRORS)
     global _loop  # noqa: PLW0603 - what a process pool's initialiser leaves for its calls
     from insightface.model_zoo import ArcFaceONNX  # noqa: PLC0415 - imports scipy, which may be absent
 
