@@ -21,9 +21,6 @@ import numpy as np
 _THRESHOLD = 0.6
 """Detector score from which a face counts here; peers use 0.5 to 0.9."""
 
-_OPENCV_ERRORS = 2
-"""OpenCV's log level that shows errors and nothing below."""
-
 _loop: "_Loop"
 
 
@@ -54,7 +51,7 @@ def open_loop(detector: Path, recogniser: Path, detection_size: int) -> None:
     """Load both networks, in the child process, once."""
     # The package uses a function that scikit-image will drop; OpenCV tells which of its engines it takes.
     warnings.simplefilter("ignore", FutureWarning)
-    cv2.setLogLevel(_OPENCV_ERRORS)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     global _loop  # noqa: PLW0603 - what a process pool's initialiser leaves for its calls
     from insightface.model_zoo import ArcFaceONNX  # noqa: PLC0415 - imports scipy, which may be absent
 

@@ -65,7 +65,8 @@ def make_photos(directory: Path, count: int) -> PhotoSet:
         os.link(directory / names[number % _DISTINCT], directory / name)
         names.append(name)
     sizes = ", ".join(str(side) for side in LONGER_SIDES)
-    note = f"{count} JPEG files made of two sample photos ({min(count, _DISTINCT)} distinct), longer sides {sizes} px in turn"
+    pictures = f"{min(count, _DISTINCT)} pictures made of two sample photos"
+    note = f"{count} JPEG files of {pictures}, longer sides {sizes} px in turn"
     return PhotoSet(directory=directory, names=names, note=note)
 
 
