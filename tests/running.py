@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterable
@@ -30,6 +31,15 @@ class Running:
     photos: Path
     logs: Path
     connections: Path
+
+    def environment(self) -> dict[str, str]:
+        """For a command that works on this system."""
+        return os.environ | {
+            "FACEPASS_DATABASE": self.database,
+            "FACEPASS_KAFKA": self.kafka,
+            "FACEPASS_KAFKA_IDEMPOTENCE": "false",
+            "FACEPASS_PHOTOS": str(self.photos),
+        }
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.http, trust_env=False, timeout=60.0)

@@ -15,6 +15,7 @@ from facepass import __version__
 from facepass.ops.bench.command import bench
 from facepass.ops.unknown_settings import unknown_settings
 from facepass.schemas.errors import ErrorCode, FacePassError
+from facepass.schemas.ids import PhotoId, SessionId, check_id
 from facepass.schemas.logs import set_up_logs
 from facepass.schemas.settings import (
     DatabaseSettings,
@@ -34,6 +35,8 @@ app = typer.Typer(
 )
 topics = typer.Typer(help="Kafka's topics.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
+sessions = typer.Typer(help="What became of a session's photos; its deletion.", no_args_is_help=True)
+app.add_typer(sessions, name="sessions")
 app.command()(bench)
 
 _HINTS = {
@@ -44,6 +47,7 @@ _HINTS = {
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP API.")]
+SessionArgument = Annotated[str, typer.Argument(help="The session's id.", metavar="SESSION")]
 MetricsPort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port for /metrics, /health and /ready; 0 takes a free one.")
 ]
@@ -98,6 +102,37 @@ def create_topics() -> None:
     for line in differences:
         print(f"differs, left as it is: {line}")
     print("all topics are there")
+
+
+@sessions.command("show")
+def show_session(session_id: SessionArgument) -> None:
+    """Print a session's ledger, and the photos that failed or wait, with the reasons."""
+    from facepass.ops.sessions import show_session as run
+
+    asyncio.run(run(SessionId(check_id(session_id, "session"))))
+
+
+@sessions.command("delete")
+def delete_session(
+    session_id: SessionArgument,
+    *,
+    photo: Annotated[str | None, typer.Option(help="Delete this photo alone.")] = None,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for intake.")] = 30.0,
+) -> None:
+    """Delete a session or a photo for good: publish the event, wait for every serving process, print a receipt.
+
+    Status 1 when it could not be acknowledged in time; the deletion itself then stands or follows.
+    """
+    from facepass.ops.sessions import Target, delete_and_wait, print_receipt
+
+    target = Target(
+        session_id=SessionId(check_id(session_id, "session")),
+        photo_id=None if photo is None else PhotoId(check_id(photo, "--photo")),
+    )
+    receipt = asyncio.run(delete_and_wait(target, patience=patience))
+    print_receipt(receipt)
+    if not receipt.acknowledged:
+        raise typer.Exit(1)
 
 
 @app.command()
