@@ -1,7 +1,6 @@
 """A TCP proxy on the loopback between a process and its Kafka or PostgreSQL: what is cut is cut here."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 from faults.loop_thread import LoopThread
@@ -97,9 +96,13 @@ class TcpProxy:
                 end.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        """One direction; an orderly end is passed on as one, a reset resets the other side too."""
+        try:
             while chunk := await reader.read(_CHUNK):
                 await self._flows.wait()
                 writer.write(chunk)
                 await writer.drain()
+            await self._flows.wait()
             writer.write_eof()
+        except OSError:
+            writer.transport.abort()

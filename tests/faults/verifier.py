@@ -123,6 +123,10 @@ class Verifier:
             if partition.topic in topics and end > committed[group].get(partition, 0)
         ]
 
+    def wait_for_fence(self, session: str, photo: str | None, within: float = 30.0) -> None:
+        """Wait until a deletion is in the rows."""
+        wait_for(lambda: (session, photo) in self._fences([session]), within, f"the fence of {session} {photo}")
+
     # the invariants ---------------------------------------------------------------------------------------
 
     def check(self, table: Table, *, dead_letters: bool = True) -> None:

@@ -125,7 +125,11 @@ class World:
 
     def environment(self, *, route: int = 0, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The whole environment of a process; `route` says through which pair of proxies it goes."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "PYTHONPATH", "XDG_CACHE_HOME")
+            if name in os.environ
+        }
         return {
             **kept,
             "TMPDIR": str(self.directory / "tmp"),
