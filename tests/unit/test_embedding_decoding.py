@@ -207,9 +207,10 @@ def test_property_17_animated_files_are_refused(kind: str) -> None:
 
 
 @pytest.mark.property(17)
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_property_17_bytes_that_are_no_picture_are_refused(data: bytes) -> None:
-    assert _code(data) is ErrorCode.UNSUPPORTED_IMAGE
+    assert _code(b"no" + data) is ErrorCode.UNSUPPORTED_IMAGE
     for magic in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x20\x00\x00\x00WEBP"):
         assert _code(magic + data) in (
             ErrorCode.DAMAGED_IMAGE,
