@@ -90,3 +90,15 @@ def test_what_bench_measures_can_be_chosen_and_nothing_else_is_accepted(tmp_path
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert "ingest" in result.stderr
+
+
+def test_a_missed_goal_fails_only_when_asked_to(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "facepass.ops.cli", "bench", "shard", "--quick", "--markdown", "--strict"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=400, check=False, cwd=tmp_path
+    )
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 + 3, result.stderr
+    missed = any(line.endswith("| missed |") for line in lines)
+    assert result.returncode == int(missed), result.stderr

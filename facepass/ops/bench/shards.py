@@ -31,9 +31,10 @@ from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 from facepass.storage.database import Database, open_database
+from facepass.storage.deltas import read_delta, read_ledgers
 from facepass.storage.generations import Generation, open_generation
 from facepass.storage.migrations import migrate
-from facepass.storage.shard import ShardAnswer
+from facepass.storage.shard import Ranking, Shard, ShardAnswer
 from facepass.storage.shards import Shards
 
 NEIGHBOURS = 100
@@ -149,24 +150,43 @@ async def _search_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) ->
     query = crowd.person.reshape(1, -1)
     faiss.omp_set_num_threads(1)
     ours: list[float] = []
+    served: list[float] = []
     bare: list[float] = []
     async with _opened(settings, floats) as (db, generation), _shards(db, generation) as shards:
-        answer = await _search(shards, crowd)
+        shard = await _load(db, generation, crowd.session_id)
+        found = (await _search(shards, crowd)).total
         for _ in range(sizes.shard_searches // _TURN):
-            ours += [await _timed(_search(shards, crowd)) for _ in range(_TURN)]
+            ours += [timed(lambda: _search_alone(shard, crowd)) for _ in range(_TURN)]
             bare += [timed(lambda: flat.search(query, NEIGHBOURS)) for _ in range(_TURN)]
-    mine, theirs = statistics.median(ours), statistics.median(bare)
+            served += [await _timed(_search(shards, crowd)) for _ in range(_TURN)]
+    mine, theirs, through = (1e3 * statistics.median(times) for times in (ours, bare, served))
     return Row(
         name=f"shard search, {faces:,} faces x {floats}",
-        ours=1 / mine,
-        bare=1 / theirs,
+        ours=1e3 / mine,
+        bare=1e3 / theirs,
         unit="searches/s",
         goal=at_least(0.9) if faces * floats >= _LARGE[0] * _LARGE[1] else rate_within(0.15),
         note=(
             f"bare: faiss IndexFlatIP.search (fp32), k={NEIGHBOURS}, one thread, row numbers only; ours from query"
-            f" vector to {answer.total} ranked photos; medians {1e3 * mine:.3f} ms against {1e3 * theirs:.3f} ms"
+            f" vector to {found} ranked photos, in the calling thread; medians {mine:.3f} ms against {theirs:.3f}"
+            f" ms, and {through:.3f} ms as the API calls it, through event loop and thread"
         ),
     )
+
+
+async def _load(db: Database, generation: Generation, session_id: SessionId) -> Shard:
+    """The session's shard by itself, without the event loop and threads around it."""
+    async with db.transaction(snapshot=True) as connection:
+        ledgers = await read_ledgers(connection, generation, [session_id])
+        revision = ledgers[session_id].counts.revision
+        delta = await read_delta(connection, generation, session_id, since=0, revision=revision)
+    shard = Shard(vector_size=generation.spec.vector_size, operating_point=generation.spec.operating_point)
+    shard.apply(delta)
+    return shard
+
+
+def _search_alone(shard: Shard, crowd: Crowd) -> Ranking:
+    return shard.search(crowd.person, threshold=DEFAULT_THRESHOLD, limit=_LIMIT)
 
 
 async def _search(shards: Shards, crowd: Crowd) -> ShardAnswer:
