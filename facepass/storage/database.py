@@ -117,10 +117,22 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         try:
             await pool.open(wait=True, timeout=_POOL_WAIT_SECONDS)
         except psycopg.Error as exc:
-            raise translate(exc) from None
+            raise await _why_unreachable(settings) or translate(exc) from None
         yield Database(pool)
     finally:
         await pool.close()
+
+
+async def _why_unreachable(settings: DatabaseSettings) -> FacePassError | None:
+    """What one more attempt to connect says: the pool only knows that it took too long."""
+    try:
+        connection = await AsyncConnection.connect(
+            settings.database.get_secret_value(), connect_timeout=_CONNECT_SECONDS
+        )
+    except psycopg.Error as exc:
+        return translate(exc)
+    await connection.close()
+    return None
 
 
 async def _use_utc(connection: Connection) -> None:

@@ -144,6 +144,7 @@ async def test_a_lost_connection_and_a_missing_server_are_transient(
         async with open_database(nobody):
             pass
     assert caught.value.code is ErrorCode.DATABASE_UNAVAILABLE
+    assert "Connection refused" in caught.value.message
     assert "hidden" not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(TransientError) as caught:
         migrate(nobody)

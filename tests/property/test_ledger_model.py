@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from ledger import Storage, all_rows, assert_ledger_is_exact, at, open_storage, outcome, photo_event
 
@@ -27,7 +27,7 @@ from facepass.storage.writes import (
 )
 
 SESSIONS = ("s", "t")
-PHOTOS = ("a", "b", "c")
+PHOTOS = ("a", "b")
 RESULTS = (
     PhotoState.INDEXED,
     PhotoState.INDEXED,
@@ -75,7 +75,11 @@ def _expected(
     return states, faces
 
 
-_times = st.integers(0, 6)
+def _columns(row: str) -> list[str]:
+    return row.strip("()").split(",")
+
+
+_times = st.integers(0, 4)  # few, so that many are equal
 _uploads = st.builds(Upload, st.sampled_from(SESSIONS), st.sampled_from(PHOTOS), _times)
 _removals = st.builds(Removal, st.sampled_from(SESSIONS), st.sampled_from((None, *PHOTOS)), _times)
 
@@ -149,15 +153,15 @@ class Run:
         return (await delete_photo(db, generation, session, PhotoId(removal.photo), at(removal.time))).effect
 
     async def check_stamps(self, before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
-        """A photo whose faces changed carries its session's newest revision: a delta finds it."""
+        """A photo whose faces changed carries a revision new to its session: a delta finds it."""
         changed = set(before["face_embeddings"]) ^ set(after["face_embeddings"])
-        photos = {tuple(row.lstrip("(").split(",")[1:3]) for row in changed}
+        photos = {tuple(_columns(row)[1:3]) for row in changed}
+        old = {_columns(row)[1]: int(_columns(row)[2]) for row in before["session_generations"]}
         stamps = await self.storage.rows(
             "SELECT session_id, photo_id, r.revision, g.revision FROM photo_results AS r"
             " JOIN session_generations AS g USING (generation, session_id)"
         )
-        newest = {(session, photo) for session, photo, stamp, revision in stamps if stamp == revision}
-        assert photos <= newest
+        assert photos <= {(session, photo) for session, photo, stamp, _ in stamps if stamp > old.get(session, 0)}
         assert all(stamp <= revision for _, _, stamp, revision in stamps)
 
     async def sweep(self) -> None:
@@ -176,10 +180,15 @@ class Run:
 
 
 @pytest.mark.property(22)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would run the database for minutes
+)
 @given(
-    uploads=st.lists(_uploads, min_size=1, max_size=7),
-    removals=st.lists(_removals, max_size=3),
+    uploads=st.lists(_uploads, min_size=3, max_size=7),
+    removals=st.lists(_removals, min_size=1, max_size=3),
     chance=st.randoms(use_true_random=False),
 )
 async def test_invariants_1_and_2_and_property_22_hold_for_every_order_of_events(

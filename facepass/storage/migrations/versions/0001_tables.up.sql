@@ -36,7 +36,7 @@ CREATE TABLE generations (
     vector_size integer NOT NULL CHECK (vector_size BETWEEN 1 AND 4000),
     operating_point double precision NOT NULL,
     fingerprint jsonb NOT NULL,
-    state text NOT NULL CHECK (state IN ('active', 'retired')),
+    state text NOT NULL CHECK (state IN ('building', 'active', 'retired')),
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE generations IS 'Model packs with the settings that change vectors or which faces count.';
