@@ -27,7 +27,7 @@ def test_expected(): assert False
 
 def _run(directory: Path, file: str, no_skip: str) -> str:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(directory), file]
-    environment = os.environ | {"FACEPASS_NO_SKIP": no_skip}
+    environment = os.environ | {"FACEPASS_NO_SKIP": no_skip, "PYTHONPATH": str(CONFTEST.parent)}
     run = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     return run.stdout
 
