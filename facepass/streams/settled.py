@@ -7,7 +7,6 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, UpdateStatus
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import (
-    embeddings_total,
     faces_left_out_total,
     index_duration_seconds,
     index_requests_total,
@@ -61,7 +60,6 @@ def tell(event: PhotoEvent, outcome: PhotoOutcome | None, written: Written, *, t
     index_requests_total.labels(outcome=label).inc()
     index_duration_seconds.observe(monotonic() - taken_at)
     if applied and outcome is not None and outcome.found is not None:
-        embeddings_total.inc(len(outcome.found.faces))
         for face in outcome.found.left_out:
             faces_left_out_total.labels(reason=face.reason).inc()
     log = _log.info if written.effect is Effect.FENCED else _log.debug

@@ -1,0 +1,281 @@
+"""`index_photos` without Kafka: real database, real engine, real photo stores; the outlet listens."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from samples import astronaut_jpeg
+from structlog.testing import capture_logs
+
+from facepass.embedding import FaceEngine
+from facepass.ops.local.ports import free_port
+from facepass.schemas.errors import ErrorCode, TransientError
+from facepass.schemas.events import Event, IndexUpdate
+from facepass.schemas.faces import PhotoFaces
+from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ledger import Effect, Origin, PhotoEvent
+from facepass.schemas.settings import DatabaseSettings, IngestSettings, PhotoStoreSettings
+from facepass.storage.database import open_database
+from facepass.storage.generations import open_generation
+from facepass.storage.photo_store import open_photo_store
+from facepass.streams.ingest import index_batch, sweep
+from facepass.streams.pipeline import Analyser, Pipeline, Task, index_photos, open_pipeline
+from facepass.streams.publisher import DeadLetter
+from facepass.streams.worker import Worker
+
+SESSION = SessionId("wedding")
+
+
+@dataclass
+class Listener:
+    """Notes what is published, and what the database's other connections see at that moment."""
+
+    database: str
+    states: list[list[str]] = field(default_factory=list)
+    updates: list[IndexUpdate] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    refusals: int = 0
+
+    async def publish_all(self, events: Sequence[Event]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise TransientError(ErrorCode.BROKER_UNAVAILABLE, "not now")
+        with psycopg.connect(self.database) as connection:
+            rows = connection.execute("SELECT state::text FROM photo_results ORDER BY photo_id").fetchall()
+        self.states.append([row[0] for row in rows])
+        self.updates += [event for event in events if isinstance(event, IndexUpdate)]
+
+    async def dead_letter(self, letter: DeadLetter) -> None:
+        self.letters.append(letter)
+
+
+@dataclass
+class Parts:
+    pipeline: Pipeline
+    listener: Listener
+    database: str
+
+    def run(self, statement: str) -> None:
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
+
+Opener = Callable[..., AbstractAsyncContextManager[Parts]]
+
+
+@pytest.fixture
+def opened(database_settings: DatabaseSettings, engine: FaceEngine, tmp_path: Path) -> Opener:
+    (tmp_path / "astronaut.jpg").write_bytes(astronaut_jpeg())
+    address = database_settings.database.get_secret_value()
+
+    @asynccontextmanager
+    async def open_parts(
+        *,
+        photos: PhotoStoreSettings | None = None,
+        settings: IngestSettings | None = None,
+        analyser: Analyser | None = None,
+    ) -> AsyncIterator[Parts]:
+        listener = Listener(address)
+        async with (
+            open_database(database_settings) as database,
+            open_photo_store(photos or PhotoStoreSettings(photos=str(tmp_path))) as store,
+        ):
+            generation = await open_generation(database, engine.spec)
+            async with open_pipeline(
+                database=database,
+                generation=generation,
+                photo_store=store,
+                engine=analyser or engine,
+                outlet=listener,
+                settings=settings or IngestSettings(),
+            ) as pipeline:
+                yield Parts(pipeline=pipeline, listener=listener, database=address)
+
+    return open_parts
+
+
+def task(photo_id: str, key: str = "astronaut.jpg") -> Task:
+    return Task(
+        event=PhotoEvent(
+            session_id=SESSION,
+            photo_id=PhotoId(photo_id),
+            s3_key=key,
+            occurred_at=datetime(2026, 5, 9, tzinfo=UTC),
+            occurred_at_given=True,
+            origin=Origin(topic="photo-indexed", partition=0, offset=0),
+        )
+    )
+
+
+async def test_updates_are_published_after_the_rows_are_committed(opened: Opener) -> None:
+    async with opened() as parts:
+        parts.listener.refusals = 2  # Kafka is away for a moment: held, not lost
+        written = await index_photos(parts.pipeline, [task("a"), task("b")])
+        assert [one.effect for one in written] == [Effect.WRITTEN] * 2
+        assert parts.listener.states == [["indexed", "indexed"]]
+        assert [update.photo_id for update in parts.listener.updates] == ["a", "b"]
+
+
+async def test_a_redelivered_photo_is_announced_again_without_being_analysed(
+    opened: Opener, engine: FaceEngine
+) -> None:
+    counting = Counting(engine)
+    async with opened(analyser=counting) as parts:
+        await index_photos(parts.pipeline, [task("a")])
+        (again,) = await index_photos(parts.pipeline, [task("a")])
+        assert (again.effect, counting.analysed) == (Effect.DUPLICATE, 1)
+        first, second = parts.listener.updates
+        assert first == second
+
+
+async def test_a_photo_store_that_is_away_leaves_photos_pending_then_failed_with_a_rebuilt_letter(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "nobody")
+    away = PhotoStoreSettings(
+        photos="s3://bucket/prefix", s3_endpoint=f"http://127.0.0.1:{free_port()}", s3_region="eu-west-1"
+    )
+    worker = Worker("ingest")
+    async with opened(photos=away) as parts:
+        with capture_logs() as logs:
+            (pending,) = await index_photos(parts.pipeline, [task("a")])
+        assert (pending.update.status, parts.listener.letters) == ("pending", [])
+        (line,) = [line for line in logs if line["event"] == "photo_failed"]
+        assert (line["photo_id"], line["session_id"], line["code"]) == ("a", SESSION, "store_unavailable")
+        assert await sweep(parts.pipeline, worker) == 0, "it is not due yet"
+        parts.run("UPDATE photo_results SET next_attempt_at = now() - interval '1 s'")
+        parts.run("UPDATE photo_results SET first_failed_at = now() - interval '25 h'")
+        assert await sweep(parts.pipeline, worker) == 1
+        (letter,) = parts.listener.letters
+        assert (letter.code, letter.rebuilt) == (ErrorCode.STORE_UNAVAILABLE, True)
+        assert json.loads(letter.value or b"") == {
+            "session_id": SESSION,
+            "photo_id": "a",
+            "s3_key": "astronaut.jpg",
+            "occurred_at": "2026-05-09T00:00:00Z",
+        }
+        assert parts.listener.states[-1] == ["failed"]
+
+
+async def test_the_sweep_indexes_what_a_lost_event_left_pending(opened: Opener, tmp_path: Path) -> None:
+    async with opened(photos=PhotoStoreSettings(photos=str(tmp_path))) as parts:
+        from facepass.storage.writes import register_photos  # noqa: PLC0415 - only here
+
+        await register_photos(parts.pipeline.database, parts.pipeline.generation, [task("a").event])
+        parts.run("UPDATE photo_results SET next_attempt_at = now() - interval '1 s'")
+        assert await sweep(parts.pipeline, Worker("ingest")) == 1
+        assert parts.listener.states == [["indexed"]]
+        assert await sweep(parts.pipeline, Worker("ingest")) == 0
+
+
+async def test_a_defect_with_one_photo_fails_that_photo_alone(opened: Opener, engine: FaceEngine) -> None:
+    async with opened(analyser=Counting(engine, fails_at=2)) as parts:
+        with capture_logs() as logs:
+            await index_photos(parts.pipeline, [task("a"), task("b"), task("c")])
+        assert sorted(parts.listener.states[-1]) == ["failed", "indexed", "indexed"]
+        (letter,) = parts.listener.letters
+        assert (letter.code, letter.text) == (ErrorCode.INTERNAL, "a defect: ZeroDivisionError")
+        (line,) = [line for line in logs if line["event"] == "photo_failed"]
+        assert isinstance(line["exc_info"], ZeroDivisionError)
+
+
+async def test_an_outage_of_postgresql_holds_the_batch_until_it_is_over(opened: Opener) -> None:
+    async with opened() as parts:
+        name = psycopg.conninfo.conninfo_to_dict(parts.database)["dbname"]
+        parts.run(f"ALTER DATABASE \"{name}\" SET lock_timeout = '50ms'")
+        parts.run(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        with psycopg.connect(parts.database) as blocker, capture_logs() as logs:
+            blocker.execute("LOCK TABLE photo_results")  # counts as an outage, like a server that is away
+            batch = asyncio.create_task(index_photos(parts.pipeline, [task("a")]))
+            async with asyncio.timeout(30):
+                while sum(line["event"] == "waiting" for line in logs) < 2:  # noqa: ASYNC110 - a log, not an event
+                    await asyncio.sleep(0.05)
+            assert not batch.done()
+            assert parts.listener.updates == []
+            blocker.rollback()
+            (written,) = await asyncio.wait_for(batch, 30)
+        assert written.effect is Effect.WRITTEN
+        assert any(line["event"] == "available" for line in logs)
+
+
+async def test_a_batch_is_settled_and_acknowledged_only_after_the_one_before_it(opened: Opener) -> None:
+    acknowledged: list[str] = []
+    async with opened() as parts:
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def before() -> None:
+            await gate
+
+        earlier = asyncio.create_task(before())
+        event = FaustEvent("b", acknowledged)
+        later = asyncio.create_task(index_batch(parts.pipeline, Worker("ingest"), [event], earlier))
+        await asyncio.sleep(1)  # long enough to analyse one photo and go on
+        assert (acknowledged, parts.listener.states) == ([], [])
+        gate.set_result(None)
+        await asyncio.wait_for(later, 30)
+        assert (acknowledged, parts.listener.states) == (["b"], [["indexed"]])
+
+
+async def test_a_failure_of_the_batch_before_leaves_the_later_one_unacknowledged(opened: Opener) -> None:
+    acknowledged: list[str] = []
+    async with opened() as parts:
+
+        async def before() -> None:
+            raise ZeroDivisionError
+
+        earlier = asyncio.create_task(before())
+        with pytest.raises(ZeroDivisionError):
+            await index_batch(parts.pipeline, Worker("ingest"), [FaustEvent("b", acknowledged)], earlier)
+        assert (acknowledged, parts.listener.states) == ([], [])
+
+
+class Counting:
+    """The real engine, counted, and with a defect at one analysis."""
+
+    def __init__(self, engine: FaceEngine, fails_at: int = 0) -> None:
+        self._engine = engine
+        self._fails_at = fails_at
+        self.threads = engine.threads
+        self.analysed = 0
+
+    def analyse_photo(self, data: bytes) -> PhotoFaces:
+        self.analysed += 1
+        if self.analysed == self._fails_at:
+            raise ZeroDivisionError("not shown")
+        return self._engine.analyse_photo(data)
+
+
+class FaustEvent:
+    """The two things that ingest uses of a Faust event."""
+
+    def __init__(self, photo_id: str, acknowledged: list[str]) -> None:
+        self.message = Message(
+            value=json.dumps({"session_id": SESSION, "photo_id": photo_id, "s3_key": "astronaut.jpg"}).encode()
+        )
+        self._photo_id = photo_id
+        self._acknowledged = acknowledged
+
+    def ack(self) -> bool:
+        self._acknowledged.append(self._photo_id)
+        return True
+
+
+@dataclass
+class Message:
+    value: bytes
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    topic: str = "photo-indexed"
+    partition: int = 0
+    offset: int = 0
+    timestamp: float = field(default_factory=lambda: datetime.now(UTC).timestamp())
