@@ -1,9 +1,17 @@
-"""Faces as rows of their own, for tests of shards: what is stored, and what PostgreSQL itself would answer."""
+"""For tests of shards: faces through the write door, what PostgreSQL itself would answer, and a database away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import psycopg
 from ledger import Storage, face, outcome, photo_event
 from numpy.typing import NDArray
+from psycopg import sql
 
+from facepass.schemas.errors import TransientError
+from facepass.schemas.settings import DatabaseSettings
 from facepass.schemas.similarity import cosine_from_similarity
 from facepass.storage.writes import save_photos
 
@@ -50,3 +58,28 @@ async def exact_matches(
             least=cosine_from_similarity(threshold, storage.generation.spec.operating_point),
         )
     ]
+
+
+@contextmanager
+def outage(settings: DatabaseSettings) -> Iterator[None]:
+    """The database refuses everybody."""
+    uri = settings.database.get_secret_value()
+    name = str(psycopg.conninfo.conninfo_to_dict(uri)["dbname"])
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    with psycopg.connect(uri, dbname="postgres", autocommit=True) as connection:
+        connection.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        try:
+            yield
+        finally:
+            connection.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
+
+
+async def until_there(operation: Callable[[], Awaitable[None]]) -> None:
+    """Try until the database is there again."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await operation()
+            except TransientError:
+                await asyncio.sleep(0.1)

@@ -29,6 +29,10 @@ _CONNECT_SECONDS = 5
 _POOL_WAIT_SECONDS = 10.0
 """How long a caller waits for a connection before the database counts as unavailable."""
 
+_RECONNECT_SECONDS = 5.0
+"""How long the pool goes on by itself when the server is away; then the next caller begins anew. Its pauses
+double: without this limit, up to half the outage would be lost again after it, and with that the serving lease."""
+
 _UNAVAILABLE = ("08", "53", "57", "58", "25006", "55P03")
 """SQLSTATEs of an outage: connection, resources, operator intervention, system error, a server that became a
 read-only standby, a lock that was not to be had in time."""
@@ -108,6 +112,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         min_size=1,
         max_size=settings.database_pool_size,
         timeout=_POOL_WAIT_SECONDS,
+        reconnect_timeout=_RECONNECT_SECONDS,
         open=False,
         check=AsyncConnectionPool.check_connection,
         configure=_use_utc,

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from facepass.schemas import metrics
-from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import SessionId
@@ -222,10 +222,10 @@ class Shards:
                 self._sessions.set_aside(session, shard.nbytes)
             else:
                 self._sessions.drop(session)
-        except TransientError:
-            raise
-        except PermanentError as exc:
-            _log.info("shard_dropped", session_id=session.session_id, error=exc)
+        except FacePassError as exc:
+            if exc.code is ErrorCode.DATABASE_UNAVAILABLE:
+                raise
+            _log.warning("shard_dropped", session_id=session.session_id, error=exc)
             self._sessions.drop(session)
         except BaseException:
             self._sessions.drop(session)
@@ -236,6 +236,7 @@ class Shards:
 
         Raises:
             PermanentError: `session_not_found`, `memory_budget`.
+            TransientError: `database_unavailable`, `overloaded`.
         """
         noted, since = session.wanted, shard.revision
         async with self._reads, self._db.transaction(snapshot=True) as connection:
