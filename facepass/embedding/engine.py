@@ -86,6 +86,7 @@ class FaceEngine:
 
     def _faces(self, picture: Picture, found: yunet.Detections, gate: Gate | None) -> PhotoFaces:
         scale = np.array(picture.scale, np.float32)
+        searched_scale = min(1.0, self._settings.detection_size / max(picture.width, picture.height))
         faces: list[Face] = []
         left_out: list[LeftOutFace] = []
         for corner_and_size, points, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
@@ -93,7 +94,7 @@ class FaceEngine:
             box, landmarks, confidence = Box(x=x, y=y, width=width, height=height), points * scale, float(score)
             aligned = align(picture.pixels, points)
             quality = measure(box, landmarks, aligned)
-            reason = gate.reason(quality, confidence) if gate else None
+            reason = gate.reason(quality, confidence, searched_scale=searched_scale) if gate else None
             if reason:
                 left_out.append(LeftOutFace(box=box, confidence=confidence, reason=reason))
                 continue

@@ -33,9 +33,12 @@ class Gate:
         most_turned: degrees of yaw to either side. The most turned face that was detected in the labelled photos
             and the samples of insightface and scikit-image stands at 53; no profile is among them, so this only
             keeps out landmarks that are no face's.
-        unsure_confidence, unsure_sharpness: a face is left out that is below both. Of 36 of those copies with a
-            confidence under 0.6, 32 had a sharpness under 20; none of the 36 matched its original. A sharp face
-            of 24 pixels has at least 28, and 3 of 97 that were found had a confidence under 0.6: they count.
+        unsure_confidence, unsure_sharpness, unsure_size: a face with less confidence is left out if it is less
+            sharp, or at least so large in the picture given to the detector (shorter side, pixels): only few
+            pixels excuse a low confidence. Of 36 of those copies under 0.6, 32 were less sharp than 20, and none
+            of the 36 matched its original; sharp faces of 32 pixels and more always had at least 0.82, so that
+            what is unsure and large is no face (there is one such in the labelled photos). Sharp faces of
+            24 pixels at full size have at least 28; 3 of 97 that were found had less than 0.6, and they count.
     """
 
     smallest: float = 12.0
@@ -43,10 +46,17 @@ class Gate:
     most_turned: float = 65.0
     unsure_confidence: float = 0.6
     unsure_sharpness: float = 20.0
+    unsure_size: float = 32.0
 
-    def reason(self, quality: Quality, confidence: float) -> LeftOutReason | None:
-        """Why a face is left out; None if it counts."""
-        if confidence < self.unsure_confidence and quality.sharpness < self.unsure_sharpness:
+    def reason(self, quality: Quality, confidence: float, *, searched_scale: float) -> LeftOutReason | None:
+        """Why a face is left out; None if it counts.
+
+        `searched_scale` is the size of the picture given to the detector over that of the photo, at most 1.
+        """
+        searched_size = quality.size * searched_scale
+        if confidence < self.unsure_confidence and (
+            quality.sharpness < self.unsure_sharpness or searched_size >= self.unsure_size
+        ):
             return LeftOutReason.LOW_CONFIDENCE
         if quality.size < self.smallest:
             return LeftOutReason.TOO_SMALL

@@ -147,7 +147,8 @@ seen = []
 def note(event, args):
     if event.startswith("socket.") and event != "socket.__new__" or event in ("subprocess.Popen", "os.system"):
         seen.append([event, str(args)])
-    if event == "os.mkdir" or event == "open" and isinstance(args[0], str) and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+    written = event == "open" and isinstance(args[0], str) and set(str(args[1])) & set("wax+")
+    if event == "os.mkdir" or written:
         seen.append([event, str(args[0])])
 sys.addaudithook(note)
 from facepass.embedding import open_engine

@@ -141,6 +141,9 @@ def test_sharpness_falls_with_blur() -> None:
     [
         ({}, 0.9, None),
         ({}, 0.55, None),
+        ({"size": 63.0}, 0.59, None),
+        ({"size": 64.0}, 0.59, LeftOutReason.LOW_CONFIDENCE),
+        ({"size": 64.0}, 0.6, None),
         ({"sharpness": 19.0}, 0.59, LeftOutReason.LOW_CONFIDENCE),
         ({"sharpness": 19.0}, 0.6, None),
         ({"size": 11.9}, 0.9, LeftOutReason.TOO_SMALL),
@@ -154,4 +157,4 @@ def test_the_gate_names_its_reason(
     change: dict[str, float], confidence: float, reason: LeftOutReason | None
 ) -> None:
     usual = {"size": 24.0, "sharpness": 28.0, "yaw": 0.0, "pitch": 0.0, "roll": 0.0}
-    assert Gate().reason(Quality(**usual | change), confidence) is reason
+    assert Gate().reason(Quality(**usual | change), confidence, searched_scale=0.5) is reason

@@ -1,10 +1,15 @@
 """ONNX Runtime on the processor."""
 
+import os
 from collections.abc import Sequence
 
-import onnxruntime
-
 from facepass.embedding.runtimes import Network, Tensor
+
+# Importing onnxruntime (1.31) makes a device id and a database of events in ~/.cache/Microsoft, for a telemetry
+# service. FacePass reports to nobody; the library reads this while it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime
 
 
 class OnnxRuntime:
