@@ -7,6 +7,7 @@ from io import StringIO
 from itertools import pairwise
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 import structlog
 from hypothesis import given
@@ -19,7 +20,7 @@ from facepass.schemas.faces import Box
 from facepass.schemas.http import SearchAnswer, SessionStatus
 from facepass.schemas.logs import set_up_logs
 from facepass.schemas.settings import DatabaseSettings, LogSettings
-from facepass.schemas.similarity import similarity_from_cosine
+from facepass.schemas.similarity import cosine_from_similarity
 from facepass.search_api.answers import search_answer
 from facepass.storage.shard import Match, ShardAnswer
 
@@ -97,13 +98,14 @@ async def test_property_5_every_answer_is_sorted_bounded_and_counted(stack: Sear
 @given(
     cosines=st.lists(st.floats(-1, 1, width=32), max_size=30),
     operating_point=st.floats(0.1, 0.9),
-    share=st.floats(0, 1),
+    threshold=st.floats(0, 1),
 )
 def test_property_5_the_similarity_keeps_order_and_threshold(
-    cosines: list[float], operating_point: float, share: float
+    cosines: list[float], operating_point: float, threshold: float
 ) -> None:
-    cosines.sort(reverse=True)
-    threshold = share * similarity_from_cosine(min(cosines, default=1.0), operating_point)
+    """A shard compares single-precision cosines with the bound, so the bound itself may be rounded down."""
+    bound = float(np.float32(cosine_from_similarity(threshold, operating_point)))
+    cosines = sorted([bound, *(cosine for cosine in cosines if cosine >= bound)], reverse=True)
     box = Box(x=0.0, y=0.0, width=1.0, height=1.0)
     matches = [Match(photo_id=f"p{i}", cosine=c, confidence=0.9, box=box) for i, c in enumerate(cosines)]
     found = ShardAnswer(
