@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-
 from faults.suite import Scene
 
 COPIES = 10

@@ -146,8 +146,10 @@ class World:
     def intake(self, *, trick: Trick | None = None, **settings: str) -> Process:
         return self._worker("intake", trick, settings)
 
-    def ingest(self, *, trick: Trick | None = None, **settings: str) -> Process:
-        return self._worker("ingest", trick, settings)
+    def ingest(
+        self, *, trick: Trick | None = None, more: Mapping[str, str] | None = None, **settings: str
+    ) -> Process:
+        return self._worker("ingest", trick, {**(more or {}), **settings})
 
     def hold(self, point: str, passes: int = 1) -> "Hold":
         """For a process that stands still at a point until it is let go."""
