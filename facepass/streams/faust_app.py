@@ -9,6 +9,8 @@ import faust
 from facepass.schemas.settings import KafkaSettings
 
 _DAY = 86_400.0
+_STOP_SECONDS = 3.0
+"""A broker that is gone cannot be told good-bye."""
 
 Agent = Callable[[Any], Awaitable[None]]
 """Takes a Faust stream and returns only when the worker stops."""
@@ -75,6 +77,14 @@ def add_agent(app: faust.App, topic: str, agent: Agent, *, on_error: Callable[[E
 
     channel = app.topic(topic, key_type=bytes, value_type=bytes, allow_empty=True, internal=False)
     app.agent(channel, name=f"consume-{topic}", concurrency=1)(watched)
+
+
+async def stop_app(app: faust.App) -> bool:
+    """Commit what is acknowledged and leave the group; False if that did not end within a few seconds."""
+    stopping = asyncio.create_task(app.stop())
+    # Not `wait_for`: Faust's services swallow the cancellation and wait on.
+    done, _ = await asyncio.wait([stopping], timeout=_STOP_SECONDS)
+    return bool(done)
 
 
 async def batches(stream: Any, *, size: int, within: float) -> AsyncIterator[Sequence[Any]]:

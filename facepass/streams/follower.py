@@ -11,14 +11,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import faust
-from faust.contrib.asgi import faust_app_running
 
-from facepass.schemas.errors import FacePassError, PermanentError, TransientError
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total
 from facepass.schemas.settings import KafkaSettings, LeaseSettings
-from facepass.streams.faust_app import add_agent, new_app
+from facepass.streams.faust_app import add_agent, new_app, stop_app
 from facepass.streams.records import record_from_message
 from facepass.streams.topics import check_topics
 
@@ -26,7 +25,6 @@ _log = get_logger(__name__)
 
 _BUFFERED = 4096
 _RECONNECT_SECONDS = 5.0
-_STOP_SECONDS = 3.0
 
 
 class HintedShards(Protocol):
@@ -101,16 +99,20 @@ class Follower:
         app = self._new_app()
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         add_agent(app, IndexUpdate.topic, self.take_hints, on_error=failed.set_exception)
-        async with faust_app_running(app, stop_timeout=_STOP_SECONDS):
+        try:
+            await app.start()
             self._following = True
             stopped = asyncio.ensure_future(app.wait_until_stopped())
-            try:
-                await asyncio.wait([stopped, failed], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self._following = False
-                stopped.cancel()
-            if failed.done():
-                failed.result()
+            await asyncio.wait([stopped, failed], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+        finally:
+            self._following = False
+            await stop_app(app)
+        if failed.done():
+            failed.result()
+        raise TransientError(
+            ErrorCode.BROKER_UNAVAILABLE, f"the consumer ended: {type(app.crash_reason).__name__}"
+        )
 
     def _new_app(self) -> faust.App:
         # A group of its own for each life of each replica: every one gets every hint, and none of the past.

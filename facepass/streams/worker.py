@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from facepass.schemas.metrics import consumer_lag
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings
 from facepass.storage.database import Database, open_database
 from facepass.storage.generations import Generation, open_generation
+from facepass.streams.faust_app import stop_app
 from facepass.streams.publisher import Publisher, open_publisher
 from facepass.streams.retry import until_available
 from facepass.streams.topics import check_topics
@@ -22,9 +23,8 @@ from facepass.streams.topics import check_topics
 _log = get_logger(__name__)
 
 _DRAIN_SECONDS = 6.0
-"""What batches under way get to finish after a signal; together with the next, less than the ten seconds after
-which `docker stop` kills. What does not finish is not acknowledged and comes again."""
-_STOP_SECONDS = 3.0
+"""What batches under way get to finish after a signal; together with Faust's own stop, less than the ten seconds
+after which `docker stop` kills. What does not finish is not acknowledged and comes again."""
 _LAG_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Worker:
             starting.cancel()
             await asyncio.gather(starting, stopped, return_exceptions=True)
 
-    async def run(self, app: faust.App, tasks: Sequence[Callable[[], Awaitable[None]]] = ()) -> None:
+    async def run(self, app: faust.App, tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()) -> None:
         """Consume until the stop, then finish, commit and leave the group.
 
         Raises: the failure that ended the work, whether an agent's, a task's or Faust's own.
@@ -101,17 +101,19 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             around = [group.create_task(self._watched(task)) for task in (*tasks, lambda: _report_lag(app))]
             around.append(group.create_task(self._watch_app(app)))
-            await self.unless_stopped(app.start())
+            await self.unless_stopped(self._watched(app.start))
             await self._stop.wait()
             if self._failure is None:
                 await self._finish_batches()
             for task in around:
                 task.cancel()
-            await self._stop_app(app)
+            if not await stop_app(app):
+                _log.warning("kafka_left_without_goodbye", worker=self.name)
+            _log.info("stopped", worker=self.name)
         if self._failure is not None:
             raise self._failure
 
-    async def _watched(self, task: Callable[[], Awaitable[None]]) -> None:
+    async def _watched(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await task()
         except Exception as exc:
@@ -127,13 +129,6 @@ class Worker:
             await asyncio.wait_for(self._idle.wait(), _DRAIN_SECONDS)
         except TimeoutError:
             _log.warning("batches_unfinished", worker=self.name, seconds=_DRAIN_SECONDS, batches=self._under_way)
-
-    async def _stop_app(self, app: faust.App) -> None:
-        stop = asyncio.create_task(app.stop())
-        # Not `wait_for`: Faust's services swallow the cancellation and wait on.
-        if not (await asyncio.wait([stop], timeout=_STOP_SECONDS))[0]:
-            _log.warning("kafka_left_without_goodbye", worker=self.name, seconds=_STOP_SECONDS)
-        _log.info("stopped", worker=self.name)
 
     async def _on_assigned(self, _app: object, /, *args: Any, **_: Any) -> None:
         (assigned,) = args
