@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from psycopg.abc import Buffer
+from psycopg.pq.abc import PGconn
 
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import SessionCounts
@@ -96,10 +97,28 @@ async def _read_faces(connection: Connection, values: dict[str, object], vector_
         async for message in copy:
             if skip:
                 check_copy_header(message)
-            row, skip = message[skip:], 0
-            if len(row) > COPY_TRAILER_BYTES:
-                rows.append(row)
-            if len(rows) == _BLOCK_FACES:
-                blocks.append(decode_faces(b"".join(rows), vector_size))
-                rows.clear()
-    return [*blocks, decode_faces(b"".join(rows), vector_size)]
+            rows.append(message[skip:])
+            skip = 0
+            _take_buffered(connection.pgconn, rows)
+            if len(rows) >= _BLOCK_FACES:
+                blocks.append(_decode(rows, vector_size))
+    return [*blocks, _decode(rows, vector_size)]
+
+
+def _take_buffered(pgconn: PGconn, rows: list[Buffer]) -> None:
+    """Take what libpq has received already. A turn of the event loop for every row would cost more than the row.
+
+    Stops at the trailer: what follows it, the end of the COPY, is for the driver to read.
+    """
+    while len(rows[-1]) != COPY_TRAILER_BYTES:
+        received, row = pgconn.get_copy_data(1)
+        if received <= 0:
+            return
+        rows.append(row)
+
+
+def _decode(rows: list[Buffer], vector_size: int) -> FaceBlock:
+    """Decode and clear `rows`; the trailer, and what is left of the header's message, are no rows."""
+    block = decode_faces(b"".join(row for row in rows if len(row) > COPY_TRAILER_BYTES), vector_size)
+    rows.clear()
+    return block
