@@ -1,18 +1,19 @@
 """The application behind a real uvicorn on a free port, in the test's own event loop."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
+from facepass.ops.local.ports import listen
+
 
 @asynccontextmanager
 async def live_server(app: FastAPI) -> AsyncIterator[str]:
     """Base URL of the running application. Its lifespan is the caller's."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0, "--port")
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_config=None))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
