@@ -17,6 +17,9 @@ from facepass.embedding.runtimes import Network, open_runtime
 from facepass.schemas.faces import Box, Embedding, Face, GenerationSpec, LeftOutFace, PhotoFaces
 from facepass.schemas.settings import ModelSettings
 
+ANALYSIS_REVISION = 1
+"""Raised when code changes which faces or vectors a photo gets: stored ones must never meet the new ones."""
+
 SELFIE_DETECTION_SIZE = 640
 """Longer side at which a selfie is searched first, pixels: its face is large, and 1280 takes four times longer."""
 
@@ -164,6 +167,7 @@ def _fold(file: ModelFile, *, free_size: bool) -> bytes:
 
 def _spec(pack: ModelPack, gate: Gate, settings: ModelSettings) -> GenerationSpec:
     fingerprint = {
+        "analysis": str(ANALYSIS_REVISION),
         "pack": pack.name,
         "detector": pack.detector.sha256,
         "recogniser": pack.recogniser.sha256,
