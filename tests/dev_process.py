@@ -33,8 +33,8 @@ class DevProcess:
     url: str
     kafka: KafkaSettings
 
-    def member(self, command: str) -> psutil.Process:
-        return next(one for one in self.family if f"facepass.ops.cli {command}" in " ".join(one.cmdline()))
+    def member(self, name: str) -> psutil.Process:
+        return next(one for one in self.family if one.name() == name)
 
     def end(self, number: signal.Signals) -> tuple[int, str, str]:
         """Send a signal; returns exit status, further output and errors. All of the family must be gone then."""

@@ -8,7 +8,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +21,14 @@ _API_VERSIONS = 18
 
 
 @contextmanager
-def embedded_broker(host: str, port: int, *, log: Path, patience: float = 15.0) -> Iterator[str]:
+def embedded_broker(
+    host: str, port: int, *, log: Path, patience: float = 15.0, started: Callable[[Child], None] | None = None
+) -> Iterator[str]:
     """Run the broker on host:port for the time of the context; it dies with this process, however that ends.
+
+    Args:
+        patience: seconds to wait for it to answer.
+        started: told of its process, for whoever watches over it.
 
     Yields:
         The address for clients, `host:port`.
@@ -47,6 +53,8 @@ def embedded_broker(host: str, port: int, *, log: Path, patience: float = 15.0) 
     child = start_child("broker", command, log=log, cwd=log.parent, env=environment, death_signal=signal.SIGKILL)
     try:
         _wait_until_it_answers(child, _for_clients(host), port, patience)
+        if started:
+            started(child)
         yield address
     finally:
         # It keeps nothing, so there is nothing to end gently.

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +57,12 @@ _FAST_AND_FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_w
 
 @contextmanager
 def embedded_postgres(
-    directory: Path, *, log: Path, durable: bool = True, patience: float = 30.0
+    directory: Path,
+    *,
+    log: Path,
+    durable: bool = True,
+    patience: float = 30.0,
+    started: Callable[[Child], None] | None = None,
 ) -> Iterator[str]:
     """Run PostgreSQL on `directory` (made when it is not there) for the time of the context.
 
@@ -65,6 +70,7 @@ def embedded_postgres(
         directory: PostgreSQL's own data directory; nothing else may be in it.
         durable: False only for data that nobody wants back after a crash of the machine, such as tests'.
         patience: seconds to wait for it to answer, recovery after a crash included.
+        started: told of its process, for whoever watches over it.
 
     Yields:
         The libpq URI of the empty or kept database `facepass`.
@@ -85,6 +91,8 @@ def embedded_postgres(
         try:
             uri = f"postgresql://{USER}@/{DATABASE}?host={quote(str(sockets), safe='')}"
             _wait_until_it_answers(child, uri, patience)
+            if started:
+                started(child)
             yield uri
         finally:
             # SIGINT is PostgreSQL's "fast" shutdown: it ends its sessions, SIGTERM would wait for them.

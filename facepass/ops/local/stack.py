@@ -5,8 +5,8 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class StackOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """The running parts: where they are and who they are."""
+    """The running parts: where they are, and every process that must not end by itself."""
 
     http: str
     kafka: KafkaSettings
@@ -81,44 +81,54 @@ def local_stack(options: StackOptions, *, report: Callable[[str], None]) -> Iter
         TransientError: a part that did not get ready in time.
     """
     _check(options)
+    with _only_user(options.data_dir), ExitStack() as stack:
+        yield _start(stack, options, report)
+
+
+def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None]) -> Stack:
     logs = options.data_dir / "logs"
-    with _only_user(options.data_dir):
-        report("starting PostgreSQL")
-        with embedded_postgres(options.data_dir / "postgres", log=logs / "postgres.log") as uri:
-            database = DatabaseSettings(database=SecretStr(uri))
-            migrate(database)
-            report("starting the broker")
-            with embedded_broker(options.host, options.kafka_port, log=logs / "broker.log") as address:
-                kafka = KafkaSettings(
-                    kafka=address, kafka_idempotence=False, session_timeout_seconds=_SESSION_TIMEOUT_SECONDS
-                )
-                asyncio.run(create_topics(kafka))
-                with _processes(options, database, kafka, report) as stack:
-                    yield stack
+    children: list[Child] = []
+    report("starting PostgreSQL")
+    uri = stack.enter_context(
+        embedded_postgres(options.data_dir / "postgres", log=logs / "postgres.log", started=children.append)
+    )
+    database = DatabaseSettings(database=SecretStr(uri))
+    migrate(database)
+    report("starting the broker")
+    address = stack.enter_context(
+        embedded_broker(options.host, options.kafka_port, log=logs / "broker.log", started=children.append)
+    )
+    kafka = KafkaSettings(kafka=address, kafka_idempotence=False, session_timeout_seconds=_SESSION_TIMEOUT_SECONDS)
+    asyncio.run(create_topics(kafka))
+    report("starting intake, ingest, serve")
+    probes = {"intake": free_port(), "ingest": free_port()}
+    children += stack.enter_context(
+        _processes(options, probes, logs, _environment(options, database, kafka), report)
+    )
+    http = f"http://{_bracketed(options.host)}:{options.port}"
+    running = Stack(http=http, kafka=kafka, database=database, logs=logs, children=tuple(children))
+    ready = {name: f"http://127.0.0.1:{port}/ready" for name, port in probes.items()}
+    ready["serve"] = f"http://{_bracketed(_reachable(options.host))}:{options.port}/ready"
+    _wait_until_ready(running, ready)
+    return running
 
 
 @contextmanager
 def _processes(
-    options: StackOptions, database: DatabaseSettings, kafka: KafkaSettings, report: Callable[[str], None]
-) -> Iterator[Stack]:
-    probes = {"intake": free_port(), "ingest": free_port()}
-    arguments = {name: [name, "--metrics-port", str(port)] for name, port in probes.items()}
-    arguments["serve"] = ["serve", "--host", options.host, "--port", str(options.port)]
-    logs, environment = options.data_dir / "logs", _environment(options, database, kafka)
-    http = f"http://{_bracketed(options.host)}:{options.port}"
-    reached = f"http://{_bracketed(_reachable(options.host))}:{options.port}"
-    ready = {name: f"http://127.0.0.1:{port}/ready" for name, port in probes.items()} | {
-        "serve": f"{reached}/ready"
-    }
-    report("starting intake, ingest, serve")
+    options: StackOptions,
+    probes: Mapping[str, int],
+    logs: Path,
+    environment: Mapping[str, str],
+    report: Callable[[str], None],
+) -> Iterator[list[Child]]:
+    arguments = {name: ["--metrics-port", str(port)] for name, port in probes.items()}
+    arguments["serve"] = ["--host", options.host, "--port", str(options.port)]
     children: list[Child] = []
     try:
-        for name, command in arguments.items():
-            program = [sys.executable, "-m", "facepass.ops.cli", *command]
+        for name, rest in arguments.items():
+            program = [sys.executable, "-m", "facepass.ops.cli", name, *rest]
             children.append(start_child(name, program, log=logs / f"{name}.log", env=environment))
-        stack = Stack(http=http, kafka=kafka, database=database, logs=logs, children=tuple(children))
-        _wait_until_ready(stack, ready)
-        yield stack
+        yield children
     finally:
         for name in stop_children(children, patience=_STOP_PATIENCE_SECONDS):
             report(f"{name} did not stop and was killed; its log: {logs / name}.log")
