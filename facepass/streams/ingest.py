@@ -161,7 +161,7 @@ async def sweep(pipeline: Pipeline, worker: Worker) -> int:
     if overdue:
         photos_swept_total.inc(len(overdue))
         with worker.batch():
-            await index_photos(pipeline, [Task(event=event) for event in overdue])
+            await index_photos(pipeline, [Task(event=event, swept=True) for event in overdue])
         _log.info("photos_swept", photos=len(overdue))
     return len(overdue)
 

@@ -29,6 +29,10 @@ _log = get_logger(__name__)
 _FETCH_RETRY_SECONDS = 2.0
 """How long a batch waits for a photo store that stumbles; what takes longer is the sweep's."""
 
+_FETCH_SECONDS = 5.0
+"""How long a batch waits for one photo. A transfer that hangs, or drips, would hold its neighbours for as long as the
+photo store's own time-outs last; the sweep, which holds nobody up, lets it take that long."""
+
 
 class Analyser(Protocol):
     """The part of the face engine that the pipeline uses."""
@@ -57,6 +61,7 @@ class Pipeline:
 
     Attributes:
         room: as many photos as may be in memory at once.
+        sweep_room: of the sweep, so that what hangs there leaves the batches their own.
         threads: where photos are analysed.
     """
 
@@ -67,6 +72,7 @@ class Pipeline:
     outlet: Outlet
     settings: IngestSettings
     room: asyncio.Semaphore
+    sweep_room: asyncio.Semaphore
     threads: ThreadPoolExecutor
 
 
@@ -76,11 +82,13 @@ class Task:
 
     Attributes:
         record: what it came in, for a dead letter; None when the sweep took it from its row.
+        swept: whether the sweep took it up: no batch waits for it.
         taken_at: monotonic seconds.
     """
 
     event: PhotoEvent
     record: Record | None = None
+    swept: bool = False
     taken_at: float = field(default_factory=monotonic)
 
 
@@ -115,6 +123,7 @@ async def open_pipeline(
             outlet=outlet,
             settings=settings,
             room=asyncio.Semaphore(max(settings.fetch_concurrency, engine.threads)),
+            sweep_room=asyncio.Semaphore(max(settings.fetch_concurrency // 4, 1)),
             threads=threads,
         )
     finally:
@@ -183,10 +192,8 @@ async def _prepare(pipeline: Pipeline, task: Task) -> Prepared:
     """Fetch and analyse one photo; whatever goes wrong becomes its outcome and leaves its neighbours alone."""
     pending = PhotoOutcome(event=task.event, state=PhotoState.PENDING)
     try:
-        async with pipeline.room:
-            stored = await for_a_while(
-                lambda: pipeline.photo_store.fetch(task.event.s3_key), seconds=_FETCH_RETRY_SECONDS
-            )
+        async with pipeline.sweep_room if task.swept else pipeline.room:
+            stored = await _fetch(pipeline, task)
             found = await _analyse(pipeline, stored)
     except TransientError as exc:
         return _failed(task, replace(pending, error=exc.code), exc)
@@ -198,6 +205,18 @@ async def _prepare(pipeline: Pipeline, task: Task) -> Prepared:
         return _failed(task, replace(pending, state=PhotoState.FAILED, error=error.code), error)
     outcome = replace(pending, state=_state(found), found=found, etag=stored.etag)
     return Prepared(task=task, outcome=outcome)
+
+
+async def _fetch(pipeline: Pipeline, task: Task) -> StoredPhoto:
+    try:
+        async with asyncio.timeout(None if task.swept else _FETCH_SECONDS):
+            return await for_a_while(
+                lambda: pipeline.photo_store.fetch(task.event.s3_key), seconds=_FETCH_RETRY_SECONDS
+            )
+    except TimeoutError:
+        raise TransientError(
+            ErrorCode.STORE_UNAVAILABLE, f"photo store: not read within {_FETCH_SECONDS:.0f} s"
+        ) from None
 
 
 async def _analyse(pipeline: Pipeline, stored: StoredPhoto) -> PhotoFaces:

@@ -23,6 +23,9 @@ ORIGIN_HEADER = "facepass-origin"
 ORIGIN_API = b"api"
 """Marks deletions that FacePass itself published: their `occurred_at` may lead the record's timestamp."""
 
+_LARGEST_VALUE = DEAD_LETTER_MAX_BYTES - 64 * 1024
+"""What a dead letter holds beside its headers."""
+
 _LINGER_MS = 2
 """A batch's updates are sent together; a single one waits no longer than this."""
 
@@ -66,11 +69,13 @@ class Publisher:
 
     async def dead_letter(self, letter: DeadLetter) -> Origin:
         """Put an event that was given up on `facepass-dead-letters`."""
+        value, headers = letter.value, [*letter.headers, *_dead_letter_headers(letter)]
+        if value is not None and len(value) > _LARGEST_VALUE:
+            # An operator may let Pixora's topics hold larger records: the origin says where this one still is.
+            value, headers = None, [*headers, ("facepass-value-omitted", str(len(value)).encode())]
         # Other clients can send records with neither key nor value; aiokafka asserts that there is one.
-        key = b"" if letter.key is None and letter.value is None else letter.key
-        origin = await self._send(
-            DEAD_LETTERS_TOPIC, letter.value, key, [*letter.headers, *_dead_letter_headers(letter)]
-        )
+        key = b"" if letter.key is None and value is None else letter.key
+        origin = await self._send(DEAD_LETTERS_TOPIC, value, key, headers)
         dead_letters_total.labels(code=letter.code).inc()
         return origin
 

@@ -161,6 +161,23 @@ async def test_a_dead_letter_keeps_the_original_and_says_why(broker: str, value:
     }
 
 
+async def test_a_record_too_large_for_the_dead_letters_leaves_its_headers(broker: str) -> None:
+    settings = await with_topics(broker)
+    letter = DeadLetter(
+        value=b"x" * 3_000_000,
+        key=b"k",
+        origin=Origin(topic="photo-indexed", partition=0, offset=1),
+        occurred_at=NOW,
+        code=ErrorCode.INVALID_EVENT,
+        text="not JSON",
+    )
+    async with open_publisher(settings) as publisher:
+        await publisher.dead_letter(letter)
+    (found,) = await read_topic(broker, DEAD_LETTERS_TOPIC)
+    assert (found.key, found.value) == (b"k", None)
+    assert dict(found.headers)["facepass-value-omitted"] == b"3000000"
+
+
 def test_only_a_marked_deletion_may_lead_its_record() -> None:
     ahead = SessionDeleted(session_id="s", occurred_at=datetime(2026, 5, 9, 13, tzinfo=UTC)).to_bytes()
     origin = Origin(topic="session-deleted", partition=0, offset=0)
