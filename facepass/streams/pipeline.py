@@ -30,8 +30,8 @@ _FETCH_RETRY_SECONDS = 2.0
 """How long a batch waits for a photo store that stumbles; what takes longer is the sweep's."""
 
 _FETCH_SECONDS = 5.0
-"""How long a batch waits for one photo. A transfer that hangs, or drips, would hold its neighbours for as long as the
-photo store's own time-outs last; the sweep, which holds nobody up, lets it take that long."""
+"""How long a batch waits for one photo. A transfer that hangs, or drips, would hold its neighbours for as long as
+the photo store's own time-outs last; the sweep, which holds nobody up, lets it take that long."""
 
 
 class Analyser(Protocol):

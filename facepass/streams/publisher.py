@@ -69,10 +69,12 @@ class Publisher:
 
     async def dead_letter(self, letter: DeadLetter) -> Origin:
         """Put an event that was given up on `facepass-dead-letters`."""
-        value, headers = letter.value, [*letter.headers, *_dead_letter_headers(letter)]
+        value = letter.value
+        headers = [*letter.headers, *_dead_letter_headers(letter)]
         if value is not None and len(value) > _LARGEST_VALUE:
             # An operator may let Pixora's topics hold larger records: the origin says where this one still is.
-            value, headers = None, [*headers, ("facepass-value-omitted", str(len(value)).encode())]
+            headers.append(("facepass-value-omitted", str(len(value)).encode()))
+            value = None
         # Other clients can send records with neither key nor value; aiokafka asserts that there is one.
         key = b"" if letter.key is None and value is None else letter.key
         origin = await self._send(DEAD_LETTERS_TOPIC, value, key, headers)
