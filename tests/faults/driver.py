@@ -40,22 +40,39 @@ class Driver:
         return self._last
 
     def index(
-        self, session: str, photo: str, picture: str, *, at: datetime | None = None, times: int = 1
+        self,
+        session: str,
+        photo: str,
+        picture: str,
+        *,
+        at: datetime | None = None,
+        times: int = 1,
+        timed: bool = True,
     ) -> datetime:
-        """Publish one photo event, `times` over."""
-        return self.index_many([(session, photo, picture)], at=at, times=times)
+        """Publish one photo event, `times` over; not `timed`, its time is that of the record."""
+        return self.index_many([(session, photo, picture)], at=at, times=times, timed=timed)
 
     def index_many(
-        self, photos: Iterable[tuple[str, str, str]], *, at: datetime | None = None, times: int = 1
+        self,
+        photos: Iterable[tuple[str, str, str]],
+        *,
+        at: datetime | None = None,
+        times: int = 1,
+        timed: bool = True,
     ) -> datetime:
         """Publish photo events, (session, photo, picture) each, in one go."""
         at = at or self.now()
         listed = [one for one in photos for _ in range(times)]
         sent = self.send_many(
             [
-                ("photo-indexed", photo, photo_event(session, photo, self.pictures[picture].key, at))
+                (
+                    "photo-indexed",
+                    photo,
+                    photo_event(session, photo, self.pictures[picture].key, at if timed else None),
+                )
                 for session, photo, picture in listed
-            ]
+            ],
+            recorded_at=None if timed else at,
         )
         for (session, photo, picture), record in zip(listed, sent, strict=True):
             self.table.photo_indexed((session, photo), at, self.pictures[picture], [record])
@@ -79,11 +96,12 @@ class Driver:
         self.table.poison[sent] = frozenset(codes)
         return sent
 
-    def send_many(self, records: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[Sent]:
-        """Publish (topic, key, JSON value) without telling the table."""
-        return self._loop.run(
-            self._send([(topic, key.encode(), json.dumps(value).encode()) for topic, key, value in records])
-        )
+    def send_many(
+        self, records: Sequence[tuple[str, str, Mapping[str, Any]]], *, recorded_at: datetime | None = None
+    ) -> list[Sent]:
+        """Publish (topic, key, JSON value) without telling the table; `recorded_at` is the records' timestamp."""
+        encoded = [(topic, key.encode(), json.dumps(value).encode()) for topic, key, value in records]
+        return self._loop.run(self._send(encoded, recorded_at))
 
     def traffic(self, sessions: Sequence[str], *, photos: int, label: str) -> None:
         """What a day brings: mostly new photos, some sent again or with other content, some deletions."""
@@ -112,14 +130,21 @@ class Driver:
             time.sleep(max(0.0, begun + seconds * number / len(photos) - time.monotonic()))
             self.index(session, photo, picture)
 
-    async def _send(self, records: Sequence[tuple[str, bytes, bytes | None]]) -> list[Sent]:
-        waiting = [await self._producer.send(topic, value, key=key) for topic, key, value in records]
+    async def _send(
+        self, records: Sequence[tuple[str, bytes, bytes | None]], recorded_at: datetime | None = None
+    ) -> list[Sent]:
+        milliseconds = round(recorded_at.timestamp() * 1000) if recorded_at else None
+        waiting = [
+            await self._producer.send(topic, value, key=key, timestamp_ms=milliseconds)
+            for topic, key, value in records
+        ]
         sent: list[RecordMetadata] = [await one for one in waiting]
         return [Sent(one.topic, one.partition, one.offset) for one in sent]
 
 
-def photo_event(session: str, photo: str, s3_key: str, at: datetime) -> dict[str, str]:
-    return {"session_id": session, "photo_id": photo, "s3_key": s3_key, "occurred_at": at.isoformat()}
+def photo_event(session: str, photo: str, s3_key: str, at: datetime | None) -> dict[str, str]:
+    fields = {"session_id": session, "photo_id": photo, "s3_key": s3_key}
+    return fields if at is None else {**fields, "occurred_at": at.isoformat()}
 
 
 async def _start(address: str) -> AIOKafkaProducer:

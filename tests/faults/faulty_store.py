@@ -1,7 +1,6 @@
 """S3 by moto's server, behind a proxy of the suite's own that fails as object stores fail."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,14 +51,17 @@ class FaultyStore:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request a connection: the head is read, the answer comes from moto or from the fault."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        try:
             head = await reader.readuntil(b"\r\n\r\n")
             key = head.split(b" ", 2)[1].decode().partition("?")[0].partition(f"/{BUCKET}/{PREFIX}")[2]
             self.asked[key] = self.asked.get(key, 0) + 1
             fault, until = self.faults.get(key, ("", 0.0))
             answer = await self._from_moto(head)
             await _answer(writer, answer, fault if time.monotonic() < until else "")
-        writer.transport.abort() if writer.is_closing() else writer.close()
+        except (OSError, asyncio.IncompleteReadError):
+            writer.transport.abort()
+        finally:
+            writer.close()
 
     async def _from_moto(self, head: bytes) -> bytes:
         there, back = await asyncio.open_connection("127.0.0.1", self.target)
