@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from facepass import __version__
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.http import HealthAnswer, ReadyAnswer, SearchAnswer, SessionStatus
+from facepass.search_api.docs import add_docs
 from facepass.search_api.errors import answer_errors, documented
 from facepass.search_api.middleware import DrainRefused, RequestLog
 from facepass.search_api.parts import Parts
@@ -60,9 +61,12 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=_with_threads(threads, lifespan),
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     _add_search(app, parts, threads)
     _add_probes(app, parts)
+    add_docs(app)
     answer_errors(app)
     app.add_middleware(RequestLog)
     app.add_middleware(DrainRefused)  # outermost: the log line does not wait for the rest of a refused upload

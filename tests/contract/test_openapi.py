@@ -1,5 +1,6 @@
 """The OpenAPI document says what the API does: every answer has its schema there, every example is valid."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -139,3 +140,13 @@ CONTRACT = {
     ErrorCode.LEASE_EXPIRED: 503,
     ErrorCode.OVERLOADED: 503,
 }
+
+
+async def test_the_documentation_page_loads_nothing_from_another_host(stack: SearchStack) -> None:
+    page = await stack.client.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) == 3
+    for address in loaded:
+        assert address.startswith("/docs/assets/")
+        assert (await stack.client.get(address)).status_code == 200
