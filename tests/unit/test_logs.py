@@ -14,7 +14,6 @@ from facepass.schemas.events import PhotoIndexed, decode_event
 from facepass.schemas.logs import get_logger, set_up_logs
 from facepass.schemas.settings import LogSettings
 
-
 HOSTILE = b'{"photo_id": "", "session_id": "hush"}'
 
 
