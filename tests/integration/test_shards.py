@@ -262,6 +262,8 @@ async def test_a_deleted_photo_is_hidden_at_once_and_comes_back_only_when_indexe
     assert await photos(shards) == ["p", "q"]
     shards.hint(deletion.update)
     assert await photos(shards) == ["p", "q"], "a late hint does nothing"
+    held = shards._sessions.get(S)
+    assert held is not None and held.hidden == {}, "and is not kept"
 
 
 async def test_a_deleted_session_is_hidden_at_once(storage: Storage, shards: Shards) -> None:
