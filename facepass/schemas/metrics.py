@@ -46,6 +46,18 @@ events_total = Counter(
     "events", "Events consumed, by topic and outcome: applied or an error code", ["topic", "outcome"]
 )
 dead_letters_total = Counter("dead_letters", "Events put on facepass-dead-letters, by error code", ["code"])
+dead_letters_open = Gauge(
+    "dead_letters_open", "Dead letters neither replayed nor discarded; every intake shows the same number"
+)
+dead_letters_oldest_age_seconds = Gauge(
+    "dead_letters_oldest_age_seconds", "Age of the oldest open dead letter; 0 when there is none"
+)
+retention_gaps_total = Counter(
+    "retention_gaps", "Times a topic no longer held what was to be read next, by topic", ["topic"]
+)
+retention_gap_records_total = Counter(
+    "retention_gap_records", "Records that a topic had dropped before they were read, by topic", ["topic"]
+)
 consumer_lag = Gauge("consumer_lag", "Records not yet consumed, by topic and partition", ["topic", "partition"])
 
 # storage --------------------------------------------------------------------------------------------------

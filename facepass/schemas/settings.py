@@ -94,6 +94,22 @@ class IngestSettings(_Group):
     sweep_seconds: float = Field(default=5.0, gt=0, description="time between two looks for overdue photos")
 
 
+class GuardSettings(_Group):
+    """streams: when a worker ends by itself: status 3 after too many dead letters, 4 by the watchdog."""
+
+    dead_letters_in_a_row: int = Field(
+        default=500, ge=0, description="events of a topic given up one after the other at most; 0: no limit"
+    )
+    dead_letters_per_minute: int = Field(
+        default=1000, ge=0, description="events given up by one worker within a minute at most; 0: no limit"
+    )
+    watchdog_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        description="how long a worker may take none of the events before it; 0: no watchdog",
+    )
+
+
 class SearchSettings(_Group):
     """search_api: limits of one request and of all."""
 
@@ -119,6 +135,7 @@ GROUPS: tuple[type[_Group], ...] = (
     PhotoStoreSettings,
     ModelSettings,
     IngestSettings,
+    GuardSettings,
     ShardSettings,
     LeaseSettings,
     SearchSettings,
