@@ -1,23 +1,22 @@
-"""Sample photos that installed packages carry, read without importing those packages."""
+"""Sample pictures as bytes, for tests that need a face or none."""
 
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import cv2
 
+from facepass.ops.sample_files import group_file, scikit_image_file
 
-def _file_of(package: str, *parts: str) -> Path:
-    spec = find_spec(package)
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent.joinpath(*parts)
+
+@cache
+def astronaut_png() -> bytes:
+    """One face, 512 x 512, PNG, 0.8 MB."""
+    return scikit_image_file().read_bytes()
 
 
 @cache
 def astronaut_jpeg() -> bytes:
-    """One face, 512 × 512 pixels (scikit-image's sample, public domain, from NASA)."""
-    pixels = cv2.imread(str(_file_of("skimage", "data", "astronaut.png")))
+    """One face, 512 x 512, JPEG."""
+    pixels = cv2.imread(str(scikit_image_file()))
     assert pixels is not None
     ok, encoded = cv2.imencode(".jpg", pixels)
     assert ok
@@ -26,5 +25,11 @@ def astronaut_jpeg() -> bytes:
 
 @cache
 def group_jpeg() -> bytes:
-    """Six faces (insightface's sample `t1.jpg`)."""
-    return _file_of("insightface", "data", "images", "t1.jpg").read_bytes()
+    """Six faces, 1280 x 886, JPEG."""
+    return group_file().read_bytes()
+
+
+@cache
+def coffee_png() -> bytes:
+    """A cup of coffee and no face, PNG."""
+    return scikit_image_file("coffee.png").read_bytes()

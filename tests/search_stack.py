@@ -4,9 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import cv2
 import httpx
@@ -27,30 +24,6 @@ from facepass.storage.shards import Shards
 from facepass.storage.writes import register_photos, save_photos
 
 ORIGIN = Origin(topic="photo-indexed", partition=0, offset=0)
-
-
-def _packaged(package: str, path: str) -> Path:
-    spec = find_spec(package)
-    assert spec and spec.submodule_search_locations
-    return Path(spec.submodule_search_locations[0]) / path
-
-
-@cache
-def group_photo() -> bytes:
-    """Six people, JPEG."""
-    return _packaged("insightface", "data/images/t1.jpg").read_bytes()
-
-
-@cache
-def portrait() -> bytes:
-    """One person, PNG, 0.8 MB."""
-    return _packaged("skimage", "data/astronaut.png").read_bytes()
-
-
-@cache
-def no_person() -> bytes:
-    """A cup of coffee, PNG."""
-    return _packaged("skimage", "data/coffee.png").read_bytes()
 
 
 def beside(*pictures: tuple[bytes, float]) -> bytes:

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from search_stack import SearchStack, no_person, open_search_stack, portrait
+from samples import astronaut_png, coffee_png
+from search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode
@@ -104,15 +105,15 @@ def test_the_form_is_documented_with_its_limits(document: Document) -> None:
 
 
 async def test_what_is_answered_is_what_is_documented(stack: SearchStack, document: Document) -> None:
-    await stack.index("s1", {"me": portrait()})
+    await stack.index("s1", {"me": astronaut_png()})
     search, status = "/api/v1/search", "/api/v1/search/status/{session_id}"
     answers: list[tuple[str, httpx.Response]] = [
-        (search, await stack.search("s1", portrait())),
-        (search, await stack.search("s1", no_person())),
-        (search, await stack.search("unknown", portrait())),
+        (search, await stack.search("s1", astronaut_png())),
+        (search, await stack.search("s1", coffee_png())),
+        (search, await stack.search("unknown", astronaut_png())),
         (search, await stack.search("s1", b"text")),
-        (search, await stack.search("s1", portrait()[:1000])),
-        (search, await stack.search("s1", portrait(), limit=0)),
+        (search, await stack.search("s1", astronaut_png()[:1000])),
+        (search, await stack.search("s1", astronaut_png(), limit=0)),
         (search, await stack.search("s1", bytes(10_000_001))),
         (status, await stack.client.get("/api/v1/search/status/s1")),
         (status, await stack.client.get("/api/v1/search/status/unknown")),

@@ -7,7 +7,8 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from search_stack import SearchStack, no_person, open_search_stack, portrait
+from samples import astronaut_png, coffee_png
+from search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.http import ErrorBody
@@ -30,7 +31,7 @@ def refused(response: httpx.Response, status: int, code: str) -> ErrorBody:
 
 async def test_no_face(stack: SearchStack) -> None:
     await stack.register("s1", "p1")
-    refused(await stack.search("s1", no_person()), 400, "no_face")
+    refused(await stack.search("s1", coffee_png()), 400, "no_face")
 
 
 @pytest.mark.property(17)
@@ -45,10 +46,10 @@ async def test_property_17_other_types_are_refused_whatever_they_claim(stack: Se
 
 @pytest.mark.property(17)
 async def test_property_17_a_photo_is_taken_whatever_it_claims(stack: SearchStack) -> None:
-    await stack.index("s1", {"me": portrait()})
+    await stack.index("s1", {"me": astronaut_png()})
     for declared in ("text/html", "application/x-evil", "", "image/gif"):
         response = await stack.client.post(
-            "/api/v1/search", files={"file": ("x.exe", portrait(), declared)}, data={"session_id": "s1"}
+            "/api/v1/search", files={"file": ("x.exe", astronaut_png(), declared)}, data={"session_id": "s1"}
         )
         assert response.json()["total_matches"] == 1
 
@@ -56,7 +57,7 @@ async def test_property_17_a_photo_is_taken_whatever_it_claims(stack: SearchStac
 @pytest.mark.property(17)
 async def test_property_17_a_truncated_selfie_is_refused(stack: SearchStack) -> None:
     await stack.register("s1", "p1")
-    refused(await stack.search("s1", portrait()[:400_000]), 422, "damaged_image")
+    refused(await stack.search("s1", astronaut_png()[:400_000]), 422, "damaged_image")
 
 
 @pytest.mark.property(17)
@@ -74,10 +75,10 @@ async def test_property_17_a_file_over_the_limit_is_refused(stack: SearchStack) 
 
 async def test_bad_parameters(stack: SearchStack) -> None:
     for name, value in [("threshold", "1.5"), ("threshold", "nan"), ("limit", "0"), ("limit", "1001")]:
-        error = refused(await stack.search("s1", portrait(), **{name: value}), 422, "invalid_parameter")
+        error = refused(await stack.search("s1", astronaut_png(), **{name: value}), 422, "invalid_parameter")
         assert error.details == {"field": name}
     for session_id in ["", "x" * 256, "a\x00b"]:
-        error = refused(await stack.search(session_id, portrait()), 422, "invalid_id")
+        error = refused(await stack.search(session_id, astronaut_png()), 422, "invalid_id")
         assert error.details == {"field": "session_id"}
 
 
@@ -107,9 +108,9 @@ async def test_a_bad_session_id_in_the_path(stack: SearchStack) -> None:
 async def test_a_lease_that_has_run_out(database_settings: DatabaseSettings, engine: FaceEngine) -> None:
     short = LeaseSettings(lease_seconds=0.2)
     async with open_search_stack(database_settings, engine, lease=short) as stack:
-        await stack.index("s1", {"me": portrait()})
+        await stack.index("s1", {"me": astronaut_png()})
         await asyncio.sleep(0.3)
-        response = await stack.search("s1", portrait())
+        response = await stack.search("s1", astronaut_png())
         refused(response, 503, "lease_expired")
         assert int(response.headers["retry-after"]) > 0
         ready = await stack.client.get("/ready")
@@ -121,31 +122,33 @@ async def test_an_answer_never_leaves_after_the_lease_noted_before_the_shard(
 ) -> None:
     """A lease that a later poll renews does not count: the shard was taken hold of under the earlier one."""
     async with open_search_stack(database_settings, engine, lease=LeaseSettings(lease_seconds=1.5)) as stack:
-        await stack.index("s1", {"me": portrait()})
-        searching = asyncio.create_task(stack.search("s1", portrait(), min_revision=99, wait_ms=3000))
+        await stack.index("s1", {"me": astronaut_png()})
+        searching = asyncio.create_task(stack.search("s1", astronaut_png(), min_revision=99, wait_ms=3000))
         while not searching.done():
             await stack.parts.replica.poll()
             await asyncio.sleep(0.05)
         refused(await searching, 503, "lease_expired")
-        assert (await stack.search("s1", portrait())).status_code == 200
+        assert (await stack.search("s1", astronaut_png())).status_code == 200
 
 
 async def test_more_searches_than_slots(database_settings: DatabaseSettings, engine: FaceEngine) -> None:
     one = SearchSettings(searches_at_once=1)
     async with open_search_stack(database_settings, engine, search=one) as stack:
-        await stack.index("s1", {"me": portrait()})
+        await stack.index("s1", {"me": astronaut_png()})
         begun, go_on = asyncio.Event(), asyncio.Event()
 
         async def slow_upload() -> AsyncIterator[bytes]:
             yield b'--b\r\nContent-Disposition: form-data; name="session_id"\r\n\r\ns1\r\n'
             begun.set()
             await go_on.wait()
-            yield b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + portrait() + b"\r\n--b--\r\n"
+            yield (
+                b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + astronaut_png() + b"\r\n--b--\r\n"
+            )
 
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         first = asyncio.create_task(stack.client.post("/api/v1/search", content=slow_upload(), headers=headers))
         await begun.wait()
-        response = await stack.search("s1", portrait())
+        response = await stack.search("s1", astronaut_png())
         refused(response, 503, "overloaded")
         assert int(response.headers["retry-after"]) > 0
         assert (await stack.client.get("/api/v1/search/status/s1")).status_code == 200
@@ -153,7 +156,7 @@ async def test_more_searches_than_slots(database_settings: DatabaseSettings, eng
         assert (await first).json()["total_matches"] == 1
         for _ in range(3):
             refused(await stack.search("s1", b"no image"), 415, "unsupported_image")
-        assert (await stack.search("s1", portrait())).status_code == 200
+        assert (await stack.search("s1", astronaut_png())).status_code == 200
 
 
 async def test_an_upload_that_never_ends(stack: SearchStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +172,10 @@ async def test_an_upload_that_never_ends(stack: SearchStack, monkeypatch: pytest
 
 async def test_a_database_that_is_gone(stack: SearchStack) -> None:
     await stack.parts.database.pool.close()
-    for response in (await stack.client.get("/api/v1/search/status/s1"), await stack.search("s1", portrait())):
+    for response in (
+        await stack.client.get("/api/v1/search/status/s1"),
+        await stack.search("s1", astronaut_png()),
+    ):
         refused(response, 503, "database_unavailable")
         assert int(response.headers["retry-after"]) > 0
     health = await stack.client.get("/health")
@@ -179,7 +185,7 @@ async def test_a_database_that_is_gone(stack: SearchStack) -> None:
 
 
 async def test_a_loaded_session_is_served_without_the_database(stack: SearchStack) -> None:
-    await stack.index("s1", {"me": portrait()})
-    await stack.search("s1", portrait())
+    await stack.index("s1", {"me": astronaut_png()})
+    await stack.search("s1", astronaut_png())
     await stack.parts.database.pool.close()
-    assert (await stack.search("s1", portrait())).json()["total_matches"] == 1
+    assert (await stack.search("s1", astronaut_png())).json()["total_matches"] == 1

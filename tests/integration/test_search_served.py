@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import requests
 from live_server import live_server
-from search_stack import SearchStack, open_search_stack, portrait
+from samples import astronaut_png
+from search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.settings import DatabaseSettings, SearchSettings
@@ -53,7 +54,7 @@ async def url(stack: SearchStack) -> AsyncIterator[str]:
 def large_selfie() -> bytes:
     """The portrait in a field of noise, which does not compress: a PNG of nearly 10 MB."""
     pixels = np.random.default_rng(7).integers(0, 256, (1800, 1800, 3), np.uint8)
-    face = cv2.imdecode(np.frombuffer(portrait(), np.uint8), cv2.IMREAD_COLOR)
+    face = cv2.imdecode(np.frombuffer(astronaut_png(), np.uint8), cv2.IMREAD_COLOR)
     pixels[: 3 * 512, : 3 * 512] = cv2.resize(face, None, fx=3, fy=3)
     encoded = bytes(cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1])
     assert 9_000_000 < len(encoded) < 10_000_000
@@ -63,9 +64,9 @@ def large_selfie() -> bytes:
 async def test_a_selfie_of_nearly_the_limit_never_opens_a_file(
     stack: SearchStack, url: str, opened_files: _OpenedFiles
 ) -> None:
-    await stack.index("s1", {"me": portrait()})
+    await stack.index("s1", {"me": astronaut_png()})
     selfie = large_selfie()
-    await stack.search("s1", portrait())
+    await stack.search("s1", astronaut_png())
     async with httpx.AsyncClient() as client:
         opened_files.watching = True
         try:
@@ -124,16 +125,16 @@ async def test_a_client_that_goes_away_frees_its_slot(
 ) -> None:
     one = SearchSettings(searches_at_once=1)
     async with open_search_stack(database_settings, engine, search=one) as stack, live_server(stack.app) as url:
-        await stack.index("s1", {"me": portrait()})
+        await stack.index("s1", {"me": astronaut_png()})
         reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
         writer.write(
             b"POST /api/v1/search HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b"Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n"
         )
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 100 ")
-        assert (await stack.search("s1", portrait())).status_code == 503
+        assert (await stack.search("s1", astronaut_png())).status_code == 503
         writer.transport.abort()
-        while (response := await stack.search("s1", portrait())).status_code == 503:  # noqa: ASYNC110
+        while (response := await stack.search("s1", astronaut_png())).status_code == 503:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert response.json()["total_matches"] == 1
 
@@ -168,16 +169,18 @@ async def test_pixoras_client_works_as_it_is(stack: SearchStack, url: str, versi
     client = FacePassClient(f"{url}/api/{version}", "your-secure-api-key")
     status = await asyncio.to_thread(client.get_session_status, "4711")
     assert not status["indexed"]
-    await stack.index("4711", {"815": portrait()})
+    await stack.index("4711", {"815": astronaut_png()})
     status = await asyncio.to_thread(client.get_session_status, 4711)
     assert status["indexed"]
-    results = await asyncio.to_thread(client.search_faces, session_id=4711, selfie_data=portrait(), threshold=0.7)
+    results = await asyncio.to_thread(
+        client.search_faces, session_id=4711, selfie_data=astronaut_png(), threshold=0.7
+    )
     assert [match["photo_id"] for match in results["matches"]] == ["815"]
     assert results["matches"][0]["similarity"] > 0.9
     assert results["matches"][0]["confidence"] > 0.5
     assert results["query_time_ms"] > 0
     with pytest.raises(requests.HTTPError) as caught:
-        await asyncio.to_thread(client.search_faces, "unknown", portrait())
+        await asyncio.to_thread(client.search_faces, "unknown", astronaut_png())
     assert caught.value.response.status_code == 404
 
 

@@ -13,7 +13,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
-from search_stack import SearchStack, group_photo, no_person, open_search_stack, portrait
+from samples import astronaut_png, coffee_png, group_jpeg
+from search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.faces import Box
@@ -62,8 +63,8 @@ STATUS_FIELDS = {
 
 @pytest.mark.property(4)
 async def test_property_4_answers_carry_these_fields_and_no_others(stack: SearchStack) -> None:
-    await stack.index("s1", {"me": portrait(), "others": group_photo()})
-    assert keys_of((await stack.search("s1", portrait(), threshold=0)).json()) == SEARCH_FIELDS
+    await stack.index("s1", {"me": astronaut_png(), "others": group_jpeg()})
+    assert keys_of((await stack.search("s1", astronaut_png(), threshold=0)).json()) == SEARCH_FIELDS
     assert keys_of((await stack.client.get("/api/v1/search/status/s1")).json()) == STATUS_FIELDS
     assert keys_of((await stack.client.get("/api/v1/search/status/unknown")).json()) == STATUS_FIELDS
 
@@ -79,14 +80,14 @@ def check_answer(answer: SearchAnswer, *, threshold: float, limit: int) -> None:
 @pytest.mark.property(5)
 async def test_property_5_every_answer_is_sorted_bounded_and_counted(stack: SearchStack) -> None:
     await stack.index(
-        "s1", {f"me{i}": portrait() for i in range(3)} | {"others": group_photo(), "cup": no_person()}
+        "s1", {f"me{i}": astronaut_png() for i in range(3)} | {"others": group_jpeg(), "cup": coffee_png()}
     )
-    everything = await stack.search("s1", portrait(), threshold=0)
+    everything = await stack.search("s1", astronaut_png(), threshold=0)
     bounds = [match["similarity"] for match in everything.json()["matches"]]
     assert len(bounds) == 4
     for threshold in (0.0, 0.3, *bounds, 0.7, 0.95, 1.0):
         for limit in (1, 3, 1000):
-            response = await stack.search("s1", portrait(), threshold=threshold, limit=limit)
+            response = await stack.search("s1", astronaut_png(), threshold=threshold, limit=limit)
             answer = SearchAnswer.model_validate_json(response.content)
             check_answer(answer, threshold=threshold, limit=limit)
             # a similarity that was printed and sent back may round either way: only that photo may differ
@@ -127,16 +128,18 @@ def lines_of(stream: StringIO) -> list[dict[str, object]]:
 async def test_property_11_every_request_leaves_one_line_without_secrets(
     stack: SearchStack, log_lines: StringIO
 ) -> None:
-    await stack.index("s1", {"me": portrait()})
-    embedding = stack.parts.engine.analyse_selfie(portrait(), max_bytes=10**7, max_pixels=10**7).faces[0].embedding
+    await stack.index("s1", {"me": astronaut_png()})
+    embedding = (
+        stack.parts.engine.analyse_selfie(astronaut_png(), max_bytes=10**7, max_pixels=10**7).faces[0].embedding
+    )
     log_lines.truncate(0)
     log_lines.seek(0)
     key = {"X-API-Key": "0123456789abcdef-secret-key"}
     url = "/api/v1/search"
     form = {"data": {"session_id": "s1"}, "headers": key | {"X-Request-ID": "from-pixora.42"}}
     calls = [
-        (await stack.client.post(url, files={"file": portrait()}, **form), url, 200, "s1"),
-        (await stack.client.post(url, files={"file": portrait()[:1000]}, **form), url, 422, "s1"),
+        (await stack.client.post(url, files={"file": astronaut_png()}, **form), url, 200, "s1"),
+        (await stack.client.post(url, files={"file": astronaut_png()[:1000]}, **form), url, 422, "s1"),
         (await stack.client.post(url, headers=key), url, 422, None),
         (await stack.client.get(f"{url}/status/s2", headers=key), f"{url}/status/{{session_id}}", 200, "s2"),
         (await stack.client.get("/health", headers=key), "/health", 200, None),
@@ -217,11 +220,11 @@ def _http_samples(labels: dict[str, str], status: str) -> list[float]:
 async def test_property_12_every_search_is_counted_by_its_outcome(stack: SearchStack) -> None:
     await stack.register("s1", "p1")
     expected = [
-        (("s1", portrait()), "ok"),
-        (("s1", no_person()), "no_face"),
+        (("s1", astronaut_png()), "ok"),
+        (("s1", coffee_png()), "no_face"),
         (("s1", b"text"), "unsupported_image"),
-        (("unknown", portrait()), "session_not_found"),
-        (("", portrait()), "invalid_id"),
+        (("unknown", astronaut_png()), "session_not_found"),
+        (("", astronaut_png()), "invalid_id"),
     ]
     for (session_id, selfie), outcome in expected:
         counted = sample("search_requests_total", outcome=outcome)
@@ -258,9 +261,9 @@ HOSTILE = [
 @pytest.mark.property(15)
 async def test_property_15_hostile_ids_are_data(stack: SearchStack) -> None:
     for text in HOSTILE:
-        await stack.index(text, {text: portrait()})
+        await stack.index(text, {text: astronaut_png()})
     for text in HOSTILE:
-        found = await stack.search(text, portrait())
+        found = await stack.search(text, astronaut_png())
         assert [match["photo_id"] for match in found.json()["matches"]] == [text]
         status = SessionStatus.model_validate(
             (await stack.client.get(f"/api/v1/search/status/{quote(text, safe='')}")).json()
@@ -272,7 +275,7 @@ async def test_property_15_hostile_ids_are_data(stack: SearchStack) -> None:
 async def test_property_15_invalid_ids_are_refused_and_not_repeated(stack: SearchStack) -> None:
     for text in ("", "a\x00b", "я" * 256):
         for response in (
-            await stack.search(text, portrait()),
+            await stack.search(text, astronaut_png()),
             await stack.client.get(f"/api/v1/search/status/{quote(text, safe='')}"),
         ):
             assert (response.status_code, response.json()["code"]) == (422, "invalid_id")

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facepass.ops.sample_files import group_file, scikit_image_file
 from facepass.schemas.errors import ErrorCode, PermanentError
 
 Picture = NDArray[np.uint8]
@@ -53,7 +53,7 @@ class PhotoSet:
 
 def make_photos(directory: Path, count: int) -> PhotoSet:
     """Write `count` JPEG files of mixed sizes with no face to six into a new directory; pictures repeat."""
-    group, portrait = _sample("insightface", "data/images/t1.jpg"), _sample("skimage", "data/astronaut.png")
+    group, portrait = _read(group_file()), _read(scikit_image_file())
     directory.mkdir()
     names: list[str] = []
     for number, picture in enumerate(_pictures(group, portrait, min(count, _DISTINCT))):
@@ -72,7 +72,7 @@ def make_photos(directory: Path, count: int) -> PhotoSet:
 
 def make_selfie() -> bytes:
     """A portrait of 1200 x 1600 pixels, as a phone's front camera takes it."""
-    portrait = _sample("skimage", "data/astronaut.png")
+    portrait = _read(scikit_image_file())
     return _jpeg(_fit(portrait[0:400, 70:370], 1600), seed=0)
 
 
@@ -132,13 +132,8 @@ def _jpeg(picture: Picture, *, seed: int) -> bytes:
     return data.tobytes()
 
 
-def _sample(package: str, path: str) -> Picture:
-    """One sample photo of an installed package, which is not imported."""
-    spec = find_spec(package)
-    file = Path(spec.origin or "").parent / path if spec else None
-    picture = cv2.imread(str(file)) if file is not None else None
+def _read(file: Path) -> Picture:
+    picture = cv2.imread(str(file))
     if picture is None:
-        raise PermanentError(
-            ErrorCode.PHOTO_NOT_FOUND, f"the sample photo {path} of package {package} is missing: run make setup"
-        )
+        raise PermanentError(ErrorCode.DAMAGED_IMAGE, f"the sample picture {file.name} cannot be read")
     return picture  # type: ignore[return-value]

@@ -7,12 +7,11 @@ that what only their code needs is not installed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageEnhance
 
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.ops.sample_files import group_file, scikit_image_file
 
 ASTRONAUT = "astronaut"
 _LEFT = frozenset({"first", "second", "third"})
@@ -135,21 +134,14 @@ def _write(photos: Path, scene: _Scene) -> Sample:
 
 
 def _group() -> Image.Image:
-    return _packaged("insightface", "data/images/t1.jpg")
+    return _opened(group_file())
 
 
 def _scikit_image(name: str) -> Image.Image:
-    return _packaged("skimage", f"data/{name}")
+    return _opened(scikit_image_file(name))
 
 
-def _packaged(package: str, path: str) -> Image.Image:
-    spec = find_spec(package)
-    file = Path(spec.origin or "").parent / path if spec else None
-    if file is None or not file.exists():
-        raise PermanentError(
-            ErrorCode.PHOTO_NOT_FOUND,
-            f"the sample picture {path} of the package {package} is missing: run make setup",
-        )
+def _opened(file: Path) -> Image.Image:
     with Image.open(file) as picture:
         return picture.convert("RGB")
 
