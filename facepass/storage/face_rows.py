@@ -12,13 +12,14 @@ FACE_ROW = np.dtype(
 """What a shard knows of a face beside its vector: the photo's ordinal, which of the photo's faces it is, the
 detector's score, the box as (x, y, width, height) in pixels. 26 bytes."""
 
-COPY_HEADER_BYTES = 19
-"""Signature, flags and length of the extension, before the first row of a binary COPY."""
+_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+"""Signature, no flags, no extension."""
+
+COPY_HEADER_BYTES = len(_HEADER)
 
 COPY_TRAILER_BYTES = 2
 """After the last row, in a message of its own; every row is longer."""
 
-_SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
 _FLOAT32_COLUMNS = ("confidence", "x", "y", "width", "height")
 _COLUMNS = 2 + len(_FLOAT32_COLUMNS) + 1
 
@@ -52,7 +53,7 @@ def copy_row(vector_size: int) -> np.dtype[np.void]:
 
 def check_copy_header(data: Buffer) -> None:
     """Raise ValueError unless `data` begins as a binary COPY does."""
-    if bytes(data[: len(_SIGNATURE)]) != _SIGNATURE or any(data[len(_SIGNATURE) : COPY_HEADER_BYTES]):
+    if bytes(data[:COPY_HEADER_BYTES]) != _HEADER:
         raise ValueError("not a binary COPY of a known kind")
 
 
