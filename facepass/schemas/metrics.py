@@ -73,6 +73,9 @@ shard_bytes = Gauge("shard_bytes", "Memory of all shards, bytes")
 shard_loads_total = Counter("shard_loads", "Shards loaded from PostgreSQL")
 shard_evictions_total = Counter("shard_evictions", "Shards dropped for the memory budget")
 shard_deltas_total = Counter("shard_deltas", "Deltas applied to shards")
+shard_mismatches_total = Counter(
+    "shard_mismatches", "Shards dropped because their counts were not those of the ledger at the same revision"
+)
 shard_load_duration_seconds = Histogram("shard_load_duration_seconds", "Time to load a shard", buckets=_SECONDS)
 poll_age_seconds = Gauge("poll_age_seconds", "Time since the last complete poll of the database")
 polls_total = Counter("polls", "Polls of the database by outcome: complete or failed", ["outcome"])

@@ -120,6 +120,8 @@ class HeldSessions:
             PermanentError: `memory_budget`: larger than the whole budget.
             TransientError: `overloaded`: too much is set aside for shards that are being loaded.
         """
+        if self._sessions.get(session.session_id) is not session:
+            return  # dropped while its delta was under way: its memory goes with it
         self._weigh(session, _SHARD_BYTES + nbytes)
         if session.nbytes > self._budget:
             raise PermanentError(

@@ -119,7 +119,9 @@ class Replica:
             # only now: what is loaded from here on sees all that was committed before `as_of`
             held = self._shards.held()
             ledgers = await read_ledgers(connection, self._generation, held)
-        self._shards.note(held, {session_id: ledger.counts for session_id, ledger in ledgers.items()})
+        counts = {session_id: ledger.counts for session_id, ledger in ledgers.items()}
+        self._shards.note(held, counts)
+        self._shards.inspection.drop_miscounted(counts)
         await self._shards.catch_up()
         if not await self._execute("record", as_of=as_of):
             return False

@@ -177,6 +177,13 @@ class Shard:
             self._revision = delta.revision
             return True
 
+    def some_faces(self, start: int, count: int) -> tuple[int, PhotoIds, FaceBlock]:
+        """The revision, the photo ids that ordinals mean, and copies of `count` faces from `start` on."""
+        with self._lock.read():
+            part = slice(start, start + count)
+            codes = _codes(self._index)[part].copy()
+            return self._revision, self._photos, FaceBlock(rows=self._rows[part].copy(), codes=codes)
+
     def _hidden_ordinals(self, hidden: Mapping[PhotoId, int]) -> list[int]:
         found = (self._photos.find(photo) for photo, until in hidden.items() if until > self._revision)
         return [ordinal for ordinal in found if ordinal is not None]

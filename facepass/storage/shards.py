@@ -24,6 +24,7 @@ from facepass.storage.face_rows import FACE_ROW
 from facepass.storage.generations import Generation
 from facepass.storage.held_sessions import HeldSession, HeldSessions
 from facepass.storage.shard import Ranking, Shard, ShardAnswer
+from facepass.storage.shard_inspection import ShardInspection
 
 _log = get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Shards:
     Attributes:
         may_load: cleared while this process is not registered as a replica: what is loaded then could miss a
             deletion that does not wait for it.
+        inspection: what the shards hold, for the poll and the control port.
     """
 
     def __init__(self, db: Database, generation: Generation, settings: ShardSettings) -> None:
@@ -50,6 +52,7 @@ class Shards:
         self._db = db
         self._generation = generation
         self._sessions = HeldSessions(settings.shard_memory_mb * 2**20)
+        self.inspection = ShardInspection(self._sessions)
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
         self._searching = ThreadPoolExecutor(os.cpu_count(), "shard-search")
         self._applying = ThreadPoolExecutor(2, "shard-apply")

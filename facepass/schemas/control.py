@@ -1,0 +1,42 @@
+"""The bodies of a serving process's control port: what it holds, for the operator's own tools. Never a vector."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class HeldShard(_Body):
+    """A shard in memory. `photos`: with at least one face."""
+
+    session_id: str
+    revision: int
+    faces: int
+    photos: int
+
+
+class HeldShards(_Body):
+    """All shards of one process, which belong to one generation."""
+
+    replica_id: str
+    generation: int
+    shards: list[HeldShard]
+
+
+class ShardContents(HeldShard):
+    """A session's faces at one revision, in a shard or in the database's rows.
+
+    Attributes:
+        digest: the same for the same faces in any order: over photo id, number of the face, confidence, box and
+            the vector's bits. 32 hexadecimal digits.
+    """
+
+    digest: str
+
+
+class Reloaded(_Body):
+    """What a reload did: the shard held before is gone, and whether the session's was loaded anew."""
+
+    dropped: bool
+    loaded: bool

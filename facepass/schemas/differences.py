@@ -1,0 +1,36 @@
+"""What `facepass verify` finds: two places that should say the same and do not."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """Which comparison found it."""
+
+    LEDGER = "ledger"
+    TOPICS = "topics"
+    SHARDS = "shards"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One difference. Holds ids, numbers and times; never a vector.
+
+    Attributes:
+        where: the place: a session, a photo, a record, a replica.
+        what: which of its values.
+        expected, found: the value as it should be, and as it is.
+        remedy: what to do about it.
+    """
+
+    part: Part
+    where: str
+    what: str
+    expected: str
+    found: str
+    remedy: str
+
+    @property
+    def key(self) -> tuple[Part, str, str]:
+        """The same for the same difference seen twice, whatever the values were by then."""
+        return self.part, self.where, self.what

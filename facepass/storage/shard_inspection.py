@@ -1,0 +1,104 @@
+"""Looking at the shards of a serving process from outside: what they hold, whether it can be right, a fresh start.
+
+For the poll, which compares counts, and for the control port, which compares contents.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from facepass.schemas import metrics
+from facepass.schemas.control import HeldShard, ShardContents
+from facepass.schemas.ids import SessionId
+from facepass.schemas.ledger import SessionCounts
+from facepass.schemas.logs import get_logger
+from facepass.storage.held_sessions import HeldSession, HeldSessions
+from facepass.storage.shard_digest import shard_contents
+
+_log = get_logger(__name__)
+
+_REMEMBERED = 1000
+"""Sessions whose shards were miscounted, so that each is dropped once a revision. There should be none."""
+
+
+class ShardInspection:
+    """Belongs to the event loop, like the sessions that it looks at."""
+
+    def __init__(self, sessions: HeldSessions) -> None:
+        self._sessions = sessions
+        self._miscounted: dict[SessionId, int] = {}
+        self._digesting = asyncio.Lock()
+
+    def held(self) -> list[HeldShard]:
+        """Every shard in memory; while a delta is being applied, the counts may be between two revisions."""
+        return [
+            HeldShard(
+                session_id=session.session_id,
+                revision=session.shard.revision,
+                faces=session.shard.faces,
+                photos=session.shard.photos,
+            )
+            for session in self._sessions
+            if session.shard is not None
+        ]
+
+    async def contents(self, session_id: SessionId) -> ShardContents | None:
+        """What the session's shard holds, hashed in a thread, one shard at a time; searches go on meanwhile.
+
+        None if no shard is held, or if it kept changing.
+        """
+        async with self._digesting:
+            session = self._sessions.get(session_id)
+            if session is None or session.shard is None:
+                return None
+            return await asyncio.to_thread(shard_contents, session_id, session.shard)
+
+    def drop(self, session_id: SessionId) -> bool:
+        """Forget the session's shard, so that it is loaded anew; False if none is held."""
+        session = self._sessions.get(session_id)
+        if session is None or session.shard is None:
+            return False
+        self._sessions.drop(session)
+        return True
+
+    def drop_miscounted(self, found: Mapping[SessionId, SessionCounts]) -> None:
+        """Drop every shard that holds other numbers of faces and photos than the ledger says of its revision.
+
+        A shard that is no better after it was loaded anew is kept: then the ledger is wrong, and dropping it again
+        and again would only be slow. `facepass verify` names what is.
+
+        Args:
+            found: rows of the ledger that a poll read.
+        """
+        for session_id, counts in found.items():
+            session = self._sessions.get(session_id)
+            if session is None or not _miscounted(session, counts):
+                continue
+            if self._miscounted.get(session_id) != counts.revision:
+                self._report(session, counts)
+                self._sessions.drop(session)
+
+    def _report(self, session: HeldSession, counts: SessionCounts) -> None:
+        assert session.shard is not None  # noqa: S101 - only such a one is miscounted
+        if len(self._miscounted) >= _REMEMBERED:
+            self._miscounted.clear()
+        self._miscounted[session.session_id] = counts.revision
+        metrics.shard_mismatches_total.inc()
+        _log.error(
+            "shard_miscounted",
+            session_id=session.session_id,
+            revision=counts.revision,
+            faces=session.shard.faces,
+            faces_expected=counts.face_count,
+            photos=session.shard.photos,
+            photos_expected=counts.photo_count,
+        )
+
+
+def _miscounted(session: HeldSession, counts: SessionCounts) -> bool:
+    """Whether a shard at rest is at the ledger's revision with other counts."""
+    shard = session.shard
+    if shard is None or (session.work is not None and not session.work.done()):
+        return False
+    return shard.revision == counts.revision and (
+        (shard.faces, shard.photos) != (counts.face_count, counts.photo_count)
+    )

@@ -1,0 +1,179 @@
+"""Comparing what the tables say with each other and with the topics; the database's side of a shard's digest.
+
+Every function reads one snapshot, so what it finds was so at one moment: the write doors leave nothing in between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from facepass.schemas.control import ShardContents
+from facepass.schemas.differences import Difference, Part
+from facepass.schemas.events import PhotoDeleted, SessionDeleted
+from facepass.schemas.ids import SessionId
+from facepass.schemas.ledger import PhotoEvent
+from facepass.storage.database import Database
+from facepass.storage.generations import Generation
+from facepass.storage.shard_digest import digest_text
+from facepass.storage.statements import load_statements
+
+_STATEMENTS = load_statements("verify")
+
+_NORM_TOLERANCE = 1e-3
+"""Of a stored vector's L2 norm; half precision alone stays well below."""
+
+_INDEX_AGAIN = "publish the photo's photo-indexed event again with a later occurred_at"
+_REBUILD = "`facepass sessions delete` the session, then publish its photos again with a later occurred_at"
+_DELETE_AGAIN = "publish the deletion again; it removes what its fence covers"
+
+_REMEDIES = {
+    "counters": f"no event mends a counter: restore a backup, or {_REBUILD}",
+    "photos": f"a row that is wanted: {_INDEX_AGAIN}; one that is not: {_DELETE_AGAIN}",
+    "faces": f"no event is lost: {_INDEX_AGAIN}",
+    "fenced_faces": _DELETE_AGAIN,
+    "vectors": _INDEX_AGAIN,
+    "strays": f"no write door leaves this: restore a backup, or {_REBUILD}",
+}
+"""The statements that compare tables, each with what to do about what it finds."""
+
+
+async def count_sessions(db: Database) -> int:
+    """How many sessions were ever heard of.
+
+    Raises: as `Database.transaction`.
+    """
+    async with db.transaction(snapshot=True) as connection:
+        row = await (await connection.execute(_STATEMENTS["totals"])).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def list_sessions(db: Database, after: str, limit: int) -> list[SessionId]:
+    """Some session ids, in order, after `after` (empty: from the first on).
+
+    Raises: as `Database.transaction`.
+    """
+    async with db.transaction(snapshot=True) as connection:
+        rows = await (
+            await connection.execute(_STATEMENTS["sessions"], {"after": after, "limit": limit})
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+async def compare_tables(db: Database, generation: Generation, sessions: Sequence[SessionId]) -> list[Difference]:
+    """Recount some sessions: counters, photos, faces, stamps, fences and vectors, in one snapshot.
+
+    Raises: as `Database.transaction`.
+    """
+    return await _compare(db, generation, sessions, [name for name in _REMEDIES if name != "strays"])
+
+
+async def find_strays(db: Database, generation: Generation) -> list[Difference]:
+    """Rows of sessions that are not in the table of sessions: nothing else would ever look at them.
+
+    Raises: as `Database.transaction`.
+    """
+    return await _compare(db, generation, [], ["strays"])
+
+
+async def _compare(
+    db: Database, generation: Generation, sessions: Sequence[SessionId], statements: Sequence[str]
+) -> list[Difference]:
+    values = {
+        "generation": generation.number,
+        "sessions": list(sessions),
+        "size": generation.spec.vector_size,
+        "tolerance": _NORM_TOLERANCE,
+    }
+    found = []
+    async with db.transaction(snapshot=True) as connection:
+        for name in statements:
+            rows = await (await connection.execute(_STATEMENTS[name], values)).fetchall()
+            found += [_difference(*row, remedy=_REMEDIES[name]) for row in rows]
+    return found
+
+
+def _difference(
+    session: str, photo: str | None, what: str, expected: str | None, found: str | None, *, remedy: str
+) -> Difference:
+    return Difference(
+        part=Part.LEDGER,
+        where=place(session, photo),
+        what=what,
+        expected=expected or "none",
+        found=found or "none",
+        remedy=remedy,
+    )
+
+
+def place(session: str, photo: str | None = None) -> str:
+    """A session or one of its photos in words; ids are quoted, since they may hold anything."""
+    return f"session {session!r}" if photo is None else f"photo {photo!r} of session {session!r}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unaccounted:
+    """An event that the tables do not show.
+
+    Attributes:
+        index: its place among those asked for.
+        occurred_at: what the photo's row rests on; None without a row.
+        fence: the fence that is there; None without one.
+    """
+
+    index: int
+    occurred_at: datetime | None = None
+    fence: datetime | None
+
+
+async def unaccounted_photos(
+    db: Database, generation: Generation, events: Sequence[PhotoEvent]
+) -> list[Unaccounted]:
+    """Those of `events` (of `photo-indexed`) that neither a row of the ledger nor a fence accounts for.
+
+    Raises: as `Database.transaction`.
+    """
+    values = {
+        "generation": generation.number,
+        "sessions": [event.session_id for event in events],
+        "photos": [event.photo_id for event in events],
+        "times": [event.occurred_at for event in events],
+        "given": [event.occurred_at_given for event in events],
+    }
+    async with db.transaction(snapshot=True) as connection:
+        rows = await (await connection.execute(_STATEMENTS["unaccounted_photos"], values)).fetchall()
+    return [Unaccounted(index=row[0], occurred_at=row[1], fence=row[2]) for row in rows]
+
+
+async def unfenced_deletions(
+    db: Database, deletions: Sequence[PhotoDeleted | SessionDeleted]
+) -> list[Unaccounted]:
+    """Those of `deletions` whose fence is missing or earlier.
+
+    Raises: as `Database.transaction`.
+    """
+    values = {
+        "sessions": [event.session_id for event in deletions],
+        "photos": [event.photo_id if isinstance(event, PhotoDeleted) else None for event in deletions],
+        "times": [event.occurred_at for event in deletions],
+    }
+    async with db.transaction(snapshot=True) as connection:
+        rows = await (await connection.execute(_STATEMENTS["unfenced"], values)).fetchall()
+    return [Unaccounted(index=row[0], fence=row[1]) for row in rows]
+
+
+async def read_contents(db: Database, generation: Generation, session_id: SessionId) -> ShardContents:
+    """What a shard of the session must hold, hashed inside PostgreSQL; revision 0 and nothing if it is unknown.
+
+    Raises: as `Database.transaction`.
+    """
+    values = {"generation": generation.number, "session": session_id}
+    async with db.transaction(snapshot=True) as connection:
+        row = await (await connection.execute(_STATEMENTS["contents"], values)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives one row
+    return ShardContents(
+        session_id=session_id,
+        revision=row[0],
+        faces=row[1],
+        photos=row[2],
+        digest=digest_text(int(row[3]), int(row[4])),
+    )
