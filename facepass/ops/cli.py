@@ -13,6 +13,7 @@ import typer
 
 from facepass import __version__
 from facepass.ops.bench.command import bench
+from facepass.ops.exit_statuses import exit_status
 from facepass.ops.unknown_settings import unknown_settings
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.ids import PhotoId, SessionId, check_id
@@ -54,7 +55,7 @@ MetricsPort = Annotated[
 
 
 def main() -> None:
-    """Run the command line: a failure of ours becomes one line on standard error and status 1."""
+    """Run the command line: a failure of ours becomes one line on standard error and its exit status."""
     # The libraries' own words stay out of the way of ours, until a long-running command sets up its logs.
     logging.getLogger().addHandler(logging.NullHandler())
     for line in unknown_settings():
@@ -64,7 +65,7 @@ def main() -> None:
     except FacePassError as error:
         hint = f" {_HINTS[error.code]}" if error.code in _HINTS else ""
         print(f"facepass: {error.message} [{error.code}]{hint}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(exit_status(error))
 
 
 @app.callback(invoke_without_command=True)
@@ -146,20 +147,30 @@ def prepare() -> None:
 
 @app.command()
 def intake(*, metrics_port: MetricsPort = None) -> None:
-    """Register photos from Kafka as pending, and carry out deletions and session updates."""
+    """Register photos from Kafka as pending, and carry out deletions and session updates.
+
+    Status 0 after SIGTERM or SIGINT; 3 when too many events could not be used (FACEPASS_DEAD_LETTERS_IN_A_ROW,
+    FACEPASS_DEAD_LETTERS_PER_MINUTE): look before you start it again; 4 when the watchdog found that it takes no
+    events (FACEPASS_WATCHDOG_SECONDS): start it again; 1 for everything else.
+    """
     from facepass.ops.workers import intake as run
+    from facepass.ops.workers import run_worker
 
     _set_up_logs()
-    asyncio.run(run(metrics_port))
+    run_worker(run(metrics_port))
 
 
 @app.command()
 def ingest(*, metrics_port: MetricsPort = None) -> None:
-    """Find the faces of the photos that Kafka announces, and write them to PostgreSQL."""
+    """Find the faces of the photos that Kafka announces, and write them to PostgreSQL.
+
+    Exit statuses as those of `facepass intake`.
+    """
     from facepass.ops.workers import ingest as run
+    from facepass.ops.workers import run_worker
 
     _set_up_logs()
-    asyncio.run(run(metrics_port))
+    run_worker(run(metrics_port))
 
 
 @app.command()

@@ -1,8 +1,16 @@
 """`facepass intake` and `facepass ingest`: settings read, model opened, the consuming process run."""
 
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Coroutine
+
 from facepass.embedding import open_engine, read_spec
+from facepass.ops.exit_statuses import exit_status
 from facepass.schemas.settings import (
     DatabaseSettings,
+    GuardSettings,
     IngestSettings,
     KafkaSettings,
     ModelSettings,
@@ -12,6 +20,26 @@ from facepass.schemas.settings import (
 from facepass.streams.ingest import run_ingest
 from facepass.streams.intake import run_intake
 
+_CLOSING_SECONDS = 5.0
+"""What tasks and threads that ignore their cancellation get before the process ends without them."""
+
+
+def run_worker(work: Coroutine[object, object, None]) -> None:
+    """Run a consuming process to its end, and end it for certain: nothing of it may hang on after that.
+
+    A stalled consumer is one that may not stop when it is told, and a process that its watchdog has ended, and
+    that still lives, is never started again.
+
+    Raises: what ended the work.
+    """
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(work)
+        finally:
+            last_resort = threading.Timer(_CLOSING_SECONDS, os._exit, [exit_status(sys.exception())])
+            last_resort.daemon = True
+            last_resort.start()
+
 
 async def intake(metrics_port: int | None) -> None:
     """Run intake until a signal; raises FacePassError."""
@@ -19,6 +47,7 @@ async def intake(metrics_port: int | None) -> None:
         kafka=read_settings(KafkaSettings),
         database=read_settings(DatabaseSettings),
         spec=read_spec(read_settings(ModelSettings)),
+        guards=read_settings(GuardSettings),
         metrics_port=metrics_port,
     )
 
@@ -26,8 +55,15 @@ async def intake(metrics_port: int | None) -> None:
 async def ingest(metrics_port: int | None) -> None:
     """Run ingest until a signal; raises FacePassError."""
     kafka, database = read_settings(KafkaSettings), read_settings(DatabaseSettings)
-    photos, limits = read_settings(PhotoStoreSettings), read_settings(IngestSettings)
+    photos, batches = read_settings(PhotoStoreSettings), read_settings(IngestSettings)
+    guards = read_settings(GuardSettings)
     engine = open_engine(read_settings(ModelSettings))
     await run_ingest(
-        kafka=kafka, database=database, photos=photos, ingest=limits, engine=engine, metrics_port=metrics_port
+        kafka=kafka,
+        database=database,
+        photos=photos,
+        ingest=batches,
+        engine=engine,
+        guards=guards,
+        metrics_port=metrics_port,
     )

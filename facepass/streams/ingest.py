@@ -14,9 +14,16 @@ from facepass.schemas.errors import PermanentError, TransientError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total, ingest_batch_photos, photos_swept_total
-from facepass.schemas.settings import DatabaseSettings, IngestSettings, KafkaSettings, PhotoStoreSettings
+from facepass.schemas.settings import (
+    DatabaseSettings,
+    GuardSettings,
+    IngestSettings,
+    KafkaSettings,
+    PhotoStoreSettings,
+)
 from facepass.storage.photo_store import open_photo_store
 from facepass.storage.writes import claim_overdue
+from facepass.streams.dead_letter_limits import limits_of
 from facepass.streams.faust_app import add_agent, batches, new_app
 from facepass.streams.pipeline import (
     Pipeline,
@@ -48,12 +55,14 @@ async def run_ingest(
     photos: PhotoStoreSettings,
     ingest: IngestSettings,
     engine: FaceEngine,
+    guards: GuardSettings,
     metrics_port: int | None = None,
 ) -> None:
     """Run ingest until SIGTERM or SIGINT; waits for PostgreSQL, Kafka and its topics if they are absent.
 
     Args:
         engine: opened before, because loading it takes seconds of full use of the processor.
+        guards: when the process ends by itself.
         metrics_port: of the probes; None for none.
 
     Raises: what ended the work; the process is to end with a non-zero status then.
@@ -80,6 +89,7 @@ async def run_ingest(
                 engine=engine,
                 outlet=opened[2],
                 settings=ingest,
+                limits=limits_of(guards),
             )
         )
         await worker.run(ingest_app(kafka, pipeline, worker), [lambda: sweep_forever(pipeline, worker)])
@@ -130,7 +140,7 @@ async def index_batch(
 
 
 def decode_tasks(events: Sequence[Any]) -> list[Task]:
-    """The photos to index. Undecodable events are left out: intake buries them (`intake.decode_or_bury`)."""
+    """The photos to index. Undecodable events are left out: intake buries them (`intake.decode_and_bury`)."""
     tasks = []
     for event in events:
         record = record_from_message(event.message)

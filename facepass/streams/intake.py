@@ -5,21 +5,22 @@ Each topic has an agent of its own, so that a deletion waits behind no photo.
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import faust
 
-from facepass.schemas.errors import PermanentError
+from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import Event, PhotoDeleted, PhotoIndexed, SessionDeleted, SessionUpdated
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ledger import Effect
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total, photos_deleted_total, sessions_deleted_total
-from facepass.schemas.settings import DatabaseSettings, KafkaSettings
+from facepass.schemas.settings import DatabaseSettings, GuardSettings, KafkaSettings
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
+from facepass.streams.dead_letter_limits import DeadLetterLimits, limits_of
 from facepass.streams.faust_app import add_agent, batches, new_app
 from facepass.streams.pipeline import Outlet, send_dead_letter
 from facepass.streams.probes import open_probes
@@ -43,11 +44,12 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """What the agents work with."""
+    """What the agents work with; `limits` on the events that cannot be decoded."""
 
     database: Database
     generation: Generation
     outlet: Outlet
+    limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
 
 
 async def run_intake(
@@ -55,12 +57,14 @@ async def run_intake(
     kafka: KafkaSettings,
     database: DatabaseSettings,
     spec: GenerationSpec,
+    guards: GuardSettings,
     metrics_port: int | None = None,
 ) -> None:
     """Run intake until SIGTERM or SIGINT; waits for PostgreSQL, Kafka and its topics if they are absent.
 
     Args:
         spec: of the model in use: photos become pending in its generation.
+        guards: when the process ends by itself.
         metrics_port: of the probes; None for none.
 
     Raises: what ended the work; the process is to end with a non-zero status then.
@@ -77,7 +81,7 @@ async def run_intake(
         )
         if opened is None:
             return
-        intake = Intake(database=opened[0], generation=opened[1], outlet=opened[2])
+        intake = Intake(database=opened[0], generation=opened[1], outlet=opened[2], limits=limits_of(guards))
         await worker.run(intake_app(kafka, intake, worker))
 
 
@@ -113,8 +117,9 @@ def _agent(intake: Intake, worker: Worker, settle: Settle) -> Callable[[Any], Aw
 
 async def register(intake: Intake, records: Sequence[Record]) -> None:
     """Register photos as pending, in bulk."""
-    decoded = [(record, await decode_or_bury(intake.outlet, PhotoIndexed, record)) for record in records]
-    events = [photo_event(event, record.origin) for record, event in decoded if event is not None]
+    events = [
+        photo_event(event, record.origin) for record, event in await decode_and_bury(intake, PhotoIndexed, records)
+    ]
     if not events:
         return
     effects = await until_available(
@@ -131,10 +136,8 @@ def one_by_one(kind: type[E], apply: Callable[[Intake, E], Awaitable[str]]) -> S
     """Settle each record in a transaction of its own, in order. `apply` returns the outcome for the metrics."""
 
     async def settle(intake: Intake, records: Sequence[Record]) -> None:
-        for record in records:
-            event = await decode_or_bury(intake.outlet, kind, record)
-            if event is not None:
-                events_total.labels(topic=kind.topic, outcome=await apply(intake, event)).inc()
+        for _, event in await decode_and_bury(intake, kind, records):
+            events_total.labels(topic=kind.topic, outcome=await apply(intake, event)).inc()
 
     return settle
 
@@ -166,22 +169,38 @@ async def announce_session(intake: Intake, event: SessionUpdated) -> str:
     return "applied" if effect is Effect.WRITTEN else str(effect)
 
 
-async def decode_or_bury(outlet: Outlet, kind: type[E], record: Record) -> E | None:
-    """The event; None when it cannot be decoded, after its dead letter and its line in the log.
+async def decode_and_bury(intake: Intake, kind: type[E], records: Sequence[Record]) -> list[tuple[Record, E]]:
+    """The events that can be decoded; of the others a dead letter and a line in the log each.
 
     Intake alone buries undecodable events, those of `photo-indexed` too, which ingest reads as well: intake reads
     every topic of Pixora's, is ahead of ingest, and so this is the one place to look and to count at.
+
+    Raises:
+        PermanentError: `too_many_dead_letters`; none is buried then.
     """
-    try:
-        return record.decode(kind)
-    except PermanentError as exc:
-        origin = record.origin
-        _log.warning(
-            "event_refused", topic=origin.topic, partition=origin.partition, offset=origin.offset, error=exc
-        )
-        events_total.labels(topic=kind.topic, outcome=exc.code).inc()
-        await send_dead_letter(outlet, record.dead_letter(exc))
-        return None
+    decoded: list[tuple[Record, E]] = []
+    refused: list[tuple[Record, PermanentError]] = []
+    verdicts: list[ErrorCode | None] = []
+    for record in records:
+        try:
+            decoded.append((record, record.decode(kind)))
+            verdicts.append(None)
+        except PermanentError as exc:
+            refused.append((record, exc))
+            verdicts.append(exc.code)
+    intake.limits.admit(kind.topic, verdicts)
+    for record, error in refused:
+        await _bury(intake.outlet, record, error)
+    return decoded
+
+
+async def _bury(outlet: Outlet, record: Record, error: PermanentError) -> None:
+    origin = record.origin
+    _log.warning(
+        "event_refused", topic=origin.topic, partition=origin.partition, offset=origin.offset, error=error
+    )
+    events_total.labels(topic=origin.topic, outcome=error.code).inc()
+    await send_dead_letter(outlet, record.dead_letter(error))
 
 
 async def _deleted(intake: Intake, event: Event, deletion: Deletion, *, photo_id: str | None) -> str:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
-from facepass.schemas.events import Event
+from facepass.schemas.events import Event, PhotoIndexed
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ledger import PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.logs import get_logger
@@ -19,6 +19,7 @@ from facepass.storage.database import Database
 from facepass.storage.generations import Generation
 from facepass.storage.photo_store import PhotoStore, StoredPhoto
 from facepass.storage.writes import Written, save_photos, triage_photos
+from facepass.streams.dead_letter_limits import DeadLetterLimits
 from facepass.streams.publisher import DeadLetter
 from facepass.streams.records import Record
 from facepass.streams.retry import for_a_while, until_available
@@ -63,6 +64,7 @@ class Pipeline:
         room: as many photos as may be in memory at once.
         sweep_room: of the sweep, so that what hangs there leaves the batches their own.
         threads: where photos are analysed.
+        limits: on the photos that are given up for good.
     """
 
     database: Database
@@ -74,6 +76,7 @@ class Pipeline:
     room: asyncio.Semaphore
     sweep_room: asyncio.Semaphore
     threads: ThreadPoolExecutor
+    limits: DeadLetterLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +114,9 @@ async def open_pipeline(
     engine: Analyser,
     outlet: Outlet,
     settings: IngestSettings,
+    limits: DeadLetterLimits | None = None,
 ) -> AsyncIterator[Pipeline]:
-    """A pipeline with its threads, for the life of the block."""
+    """A pipeline with its threads, for the life of the block. Without `limits` it may give up every photo."""
     threads = ThreadPoolExecutor(max_workers=engine.threads, thread_name_prefix="analyse")
     try:
         yield Pipeline(
@@ -125,6 +129,7 @@ async def open_pipeline(
             room=asyncio.Semaphore(max(settings.fetch_concurrency, engine.threads)),
             sweep_room=asyncio.Semaphore(max(settings.fetch_concurrency // 4, 1)),
             threads=threads,
+            limits=limits or DeadLetterLimits(),
         )
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
@@ -135,6 +140,9 @@ async def index_photos(pipeline: Pipeline, tasks: Sequence[Task]) -> list[Writte
 
     Every photo is settled when this returns: in the ledger, published, and where it was given up for good, on the
     dead letters. An outage of PostgreSQL or Kafka holds it until that is over.
+
+    Raises:
+        PermanentError: `too_many_dead_letters`; nothing of the batch is settled then.
     """
     return await settle_photos(pipeline, await prepare_photos(pipeline, tasks))
 
@@ -154,7 +162,12 @@ async def prepare_photos(pipeline: Pipeline, tasks: Sequence[Task]) -> list[Prep
 
 
 async def settle_photos(pipeline: Pipeline, prepared: Sequence[Prepared]) -> list[Written]:
-    """The half with effects, in this order: rows, updates, dead letters. A crash between repeats, never skips."""
+    """The half with effects, in this order: rows, updates, dead letters. A crash between repeats, never skips.
+
+    Raises:
+        PermanentError: `too_many_dead_letters`; nothing of the batch is settled then.
+    """
+    pipeline.limits.admit(PhotoIndexed.topic, _verdicts(prepared))
     outcomes = [item.outcome for item in prepared if item.outcome is not None]
     saved = iter(await _save(pipeline, outcomes))
     written = [item.settled or next(saved) for item in prepared]
@@ -166,6 +179,12 @@ async def settle_photos(pipeline: Pipeline, prepared: Sequence[Prepared]) -> lis
             await send_dead_letter(pipeline.outlet, letter)
         tell(item.task.event, item.outcome, one, taken_at=item.task.taken_at)
     return written
+
+
+def _verdicts(prepared: Sequence[Prepared]) -> list[ErrorCode | None]:
+    """What the limits count: photos given up, and those that came out well. The rest proves nothing."""
+    outcomes = [item.outcome for item in prepared if item.outcome is not None]
+    return [outcome.error for outcome in outcomes if outcome.state is not PhotoState.PENDING]
 
 
 async def send_dead_letter(outlet: Outlet, letter: DeadLetter) -> None:

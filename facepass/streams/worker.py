@@ -55,6 +55,9 @@ class Worker:
         """Stop, and end the process with this failure; only the first counts, and none after a stop."""
         if self.stopping:
             return
+        while isinstance(failure, BaseExceptionGroup):
+            # What ended a batch has cancelled its neighbours: the first is the reason.
+            failure = failure.exceptions[0]
         _log.error("worker_failed", worker=self.name, exc_info=failure)
         self._failure = failure
         self._stop.set()

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from facepass.embedding import FaceEngine
 from facepass.ops.local.ports import free_port
-from facepass.schemas.errors import ErrorCode, TransientError
+from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.events import Event, IndexUpdate
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
@@ -24,6 +24,7 @@ from facepass.schemas.settings import DatabaseSettings, IngestSettings, PhotoSto
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
 from facepass.storage.photo_store import open_photo_store
+from facepass.streams.dead_letter_limits import DeadLetterLimits
 from facepass.streams.ingest import index_batch, sweep
 from facepass.streams.pipeline import Analyser, Pipeline, Task, index_photos, open_pipeline
 from facepass.streams.publisher import DeadLetter
@@ -80,6 +81,7 @@ def opened(database_settings: DatabaseSettings, engine: FaceEngine, tmp_path: Pa
         photos: PhotoStoreSettings | None = None,
         settings: IngestSettings | None = None,
         analyser: Analyser | None = None,
+        limits: DeadLetterLimits | None = None,
     ) -> AsyncIterator[Parts]:
         listener = Listener(address)
         async with (
@@ -94,6 +96,7 @@ def opened(database_settings: DatabaseSettings, engine: FaceEngine, tmp_path: Pa
                 engine=analyser or engine,
                 outlet=listener,
                 settings=settings or IngestSettings(),
+                limits=limits,
             ) as pipeline:
                 yield Parts(pipeline=pipeline, listener=listener, database=address)
 
@@ -237,6 +240,18 @@ async def test_a_failure_of_the_batch_before_leaves_the_later_one_unacknowledged
         with pytest.raises(ZeroDivisionError):
             await index_batch(parts.pipeline, Worker("ingest"), [FaustEvent("b", acknowledged)], earlier)
         assert (acknowledged, parts.listener.states) == ([], [])
+
+
+async def test_a_batch_with_too_many_failures_leaves_no_trace(opened: Opener) -> None:
+    async with opened(limits=DeadLetterLimits(in_a_row=2)) as parts:
+        await index_photos(parts.pipeline, [task("a", "gone.jpg"), task("b", "gone.jpg")])
+        assert (parts.listener.states, len(parts.listener.letters)) == ([["failed", "failed"]], 2)
+        with pytest.raises(PermanentError, match="3 of them for photo_not_found") as caught:
+            await index_photos(parts.pipeline, [task("c", "gone.jpg"), task("d")])
+        assert caught.value.code is ErrorCode.TOO_MANY_DEAD_LETTERS
+        assert (len(parts.listener.states), len(parts.listener.letters)) == (1, 2), "published"
+        await index_photos(parts.pipeline, [task("d")])
+        assert parts.listener.states[-1] == ["failed", "failed", "indexed"], "c was written"
 
 
 class Counting:
