@@ -62,6 +62,17 @@ def record_from_message(message: Any) -> Record:
     )
 
 
+def record_from_consumer(message: Any) -> Record:
+    """The record that aiokafka itself has read, timed as Faust times it."""
+    return Record(
+        origin=Origin(topic=message.topic, partition=message.partition, offset=message.offset),
+        value=message.value,
+        key=message.key,
+        headers=tuple((name, value or b"") for name, value in message.headers),
+        recorded_at=_recorded_at(message.timestamp / 1000.0 if message.timestamp is not None else None),
+    )
+
+
 def photo_event(event: PhotoIndexed, origin: Origin) -> PhotoEvent:
     """The event as the write doors take it."""
     return PhotoEvent(

@@ -153,9 +153,7 @@ PLANTED = {
     ),
     "a vector's length": (
         "UPDATE face_embeddings SET embedding = embedding + embedding WHERE photo_id = 'again'",
-        [
-            "photo 'again' of session 's': vector of face 0: 8 finite floats of .* 1, not 8 floats of .* (1.99|2).*"
-        ],
+        ["photo 'again' of session 's': vector of face 0: 8 .* 1, not 8 floats of .*(1.99|2).*"],
     ),
     "a stray session": (
         "INSERT INTO photos (session_id, photo_id) VALUES ('nowhere', 'p')",
