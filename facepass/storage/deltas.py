@@ -4,8 +4,9 @@ Everything that one shard takes over must be read in one transaction with one sn
 another revision.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 from psycopg.abc import Buffer
 from psycopg.pq.abc import PGconn
@@ -17,11 +18,13 @@ from facepass.storage.face_rows import (
     COPY_HEADER_BYTES,
     COPY_TRAILER_BYTES,
     FaceBlock,
+    PhotoHashes,
     check_copy_header,
     decode_faces,
+    photo_hashes,
 )
 from facepass.storage.generations import Generation
-from facepass.storage.photo_ids import photo_ids_from_text
+from facepass.storage.photo_ids import PhotoIds, photo_ids_from_text
 from facepass.storage.shard import Delta
 from facepass.storage.statements import load_statements
 
@@ -80,16 +83,25 @@ async def read_delta(
     Args:
         revision: of the session, read in the same transaction.
     """
-    values = {"generation": generation.number, "session": session_id, "since": since}
-    async with connection.cursor(binary=True) as cursor:
-        row = await (await cursor.execute(_STATEMENTS["changed"], values)).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate gives one row
-        photos = photo_ids_from_text(row[0] or b"")
-        blocks = await _read_faces(connection, values, generation.spec.vector_size) if len(photos) else []
+    for seed in count():
+        values = {"generation": generation.number, "session": session_id, "since": since, "seed": seed}
+        photos, hashes = await _read_changed(connection, values)
+        if hashes.distinct:
+            break
+    blocks = await _read_faces(connection, values, generation.spec.vector_size, hashes) if len(photos) else []
     return Delta(since=since, revision=revision, photos=photos, blocks=blocks)
 
 
-async def _read_faces(connection: Connection, values: dict[str, object], vector_size: int) -> list[FaceBlock]:
+async def _read_changed(connection: Connection, values: Mapping[str, object]) -> tuple[PhotoIds, PhotoHashes]:
+    async with connection.cursor(binary=True) as cursor:
+        row = await (await cursor.execute(_STATEMENTS["changed"], values)).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate gives one row
+    return photo_ids_from_text(row[0] or b""), photo_hashes(row[1] or b"")
+
+
+async def _read_faces(
+    connection: Connection, values: Mapping[str, object], vector_size: int, photos: PhotoHashes
+) -> list[FaceBlock]:
     blocks: list[FaceBlock] = []
     rows: list[Buffer] = []
     skip = COPY_HEADER_BYTES
@@ -101,8 +113,8 @@ async def _read_faces(connection: Connection, values: dict[str, object], vector_
             skip = 0
             _take_buffered(connection.pgconn, rows)
             if len(rows) >= _BLOCK_FACES:
-                blocks.append(_decode(rows, vector_size))
-    return [*blocks, _decode(rows, vector_size)]
+                blocks.append(_decode(rows, vector_size, photos))
+    return [*blocks, _decode(rows, vector_size, photos)]
 
 
 def _take_buffered(pgconn: PGconn, rows: list[Buffer]) -> None:
@@ -117,8 +129,8 @@ def _take_buffered(pgconn: PGconn, rows: list[Buffer]) -> None:
         rows.append(row)
 
 
-def _decode(rows: list[Buffer], vector_size: int) -> FaceBlock:
+def _decode(rows: list[Buffer], vector_size: int, photos: PhotoHashes) -> FaceBlock:
     """Decode and clear `rows`; the trailer, and what is left of the header's message, are no rows."""
-    block = decode_faces(b"".join(row for row in rows if len(row) > COPY_TRAILER_BYTES), vector_size)
+    block = decode_faces(b"".join(row for row in rows if len(row) > COPY_TRAILER_BYTES), vector_size, photos)
     rows.clear()
     return block

@@ -44,7 +44,7 @@ def copy_row(vector_size: int) -> np.dtype[np.void]:
     """The layout of one row of the statement `faces` in a binary COPY: every field big-endian, each value after
     its length in bytes, the halfvec after its own size and two unused bytes."""
     fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = [("fields", ">i2")]
-    fields += [("photo_length", ">i4"), ("photo", ">i4"), ("face_length", ">i4"), ("face", ">i2")]
+    fields += [("photo_length", ">i4"), ("photo", ">i8"), ("face_length", ">i4"), ("face", ">i2")]
     for name in _FLOAT32_COLUMNS:
         fields += [(f"{name}_length", ">i4"), (name, ">f4")]
     fields += [("embedding_length", ">i4"), ("size", ">i2"), ("unused", ">i2"), ("halves", ">u2", (vector_size,))]
@@ -57,11 +57,47 @@ def check_copy_header(data: Buffer) -> None:
         raise ValueError("not a binary COPY of a known kind")
 
 
-def decode_faces(data: bytes, vector_size: int) -> FaceBlock:
+@dataclass(frozen=True, slots=True)
+class PhotoHashes:
+    """Finds photos by the hashes of their ids.
+
+    Attributes:
+        ordered: shape (photos,), the hashes, ascending.
+        ordinals: shape (photos,), whose each is.
+    """
+
+    ordered: NDArray[np.int64]
+    ordinals: NDArray[np.int64]
+
+    @property
+    def distinct(self) -> bool:
+        """Whether no two photos have the same hash: only then they can be told apart."""
+        return bool((self.ordered[1:] != self.ordered[:-1]).all())
+
+    def find(self, hashes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The photos' ordinals.
+
+        Raises:
+            ValueError: a hash is none of theirs.
+        """
+        places = np.searchsorted(self.ordered, hashes)
+        if len(hashes) and (places.max() == len(self.ordered) or (self.ordered[places] != hashes).any()):
+            raise ValueError("a face belongs to a photo that was not read")
+        return self.ordinals[places]
+
+
+def photo_hashes(data: bytes) -> PhotoHashes:
+    """`data`: the hashes of the photos in their order, 8 bytes each, big-endian."""
+    hashes = np.frombuffer(data, ">i8").astype(np.int64)
+    ordinals = np.argsort(hashes)
+    return PhotoHashes(hashes[ordinals], ordinals)
+
+
+def decode_faces(data: bytes, vector_size: int, photos: PhotoHashes) -> FaceBlock:
     """Decode rows of the statement `faces`, without header and trailer.
 
     Raises:
-        ValueError: the rows are not laid out as `copy_row` says.
+        ValueError: the rows are not laid out as `copy_row` says, or are of other photos.
     """
     raw = np.frombuffer(data, copy_row(vector_size))
     if len(raw) and not (
@@ -71,7 +107,7 @@ def decode_faces(data: bytes, vector_size: int) -> FaceBlock:
     ):
         raise ValueError("a row of a binary COPY is not laid out as expected")
     rows = np.empty(len(raw), FACE_ROW)
-    rows["photo"] = raw["photo"]
+    rows["photo"] = photos.find(raw["photo"].astype(np.int64))
     rows["face"] = raw["face"]
     rows["confidence"] = raw["confidence"]
     for column, name in enumerate(_FLOAT32_COLUMNS[1:]):

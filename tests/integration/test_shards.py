@@ -17,7 +17,7 @@ from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
-from facepass.storage import database
+from facepass.storage import database, deltas
 from facepass.storage import shards as shards_module
 from facepass.storage.shard import ShardAnswer
 from facepass.storage.shards import Shards
@@ -104,6 +104,32 @@ async def test_a_session_of_pending_photos_answers_with_no_match(storage: Storag
     await save_photos(storage.db, storage.generation, [failed], retry_hours=24)
     answer = await search(shards)
     assert (answer.matches, answer.total, answer.photos, answer.pending, answer.failed) == ([], 0, 0, 1, 1)
+
+
+async def test_photos_whose_hashes_are_alike_are_told_apart(
+    storage: Storage, shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hashes of two bits a seed that tells four photos apart must be looked for."""
+    for number in range(4):
+        await index(storage, S, f"p{number}", np.stack([random_vector(number)]))
+    short = {
+        name: text.replace("hashtextextended(photo_id, %(seed)s)", "(hashtextextended(photo_id, %(seed)s) & 3)")
+        for name, text in deltas._STATEMENTS.items()
+    }
+    seeds: list[int] = []
+    read_changed = deltas._read_changed
+
+    async def watched(connection: Any, values: Any) -> Any:
+        seeds.append(values["seed"])
+        return await read_changed(connection, values)
+
+    monkeypatch.setattr(deltas, "_STATEMENTS", short)
+    monkeypatch.setattr(deltas, "_read_changed", watched)
+    for number in range(4):
+        answer = await shards.search(S, random_vector(number), threshold=0.9, limit=10)
+        assert [match.photo_id for match in answer.matches] == [f"p{number}"]
+    assert seeds == list(range(len(seeds)))
+    assert len(seeds) > 1
 
 
 async def test_a_failed_load_is_tried_again(storage: Storage, shards: Shards) -> None:

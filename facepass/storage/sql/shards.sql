@@ -9,24 +9,25 @@ LEFT JOIN session_generations AS g ON g.session_id = s.session_id AND g.generati
 WHERE s.session_id = ANY(%(sessions)s)
 
 -- name: changed
--- The photos that changed after a revision, as one buffer: sorted, each ended by NUL, which no id holds. A load
--- (after revision 0) leaves out photos without a face: nothing of them is there to be dropped.
-SELECT string_agg(convert_to(photo_id, 'UTF8'), '\x00' ORDER BY photo_id) || '\x00'
+-- The photos that changed after a revision, as two buffers: the ids, sorted, each ended by NUL, which no id holds;
+-- and each id's hash. A load (after revision 0) leaves out photos without a face: nothing of them is there to drop.
+SELECT
+    string_agg(convert_to(photo_id, 'UTF8'), '\x00' ORDER BY photo_id) || '\x00',
+    string_agg(int8send(hashtextextended(photo_id, %(seed)s)), '' ORDER BY photo_id)
 FROM photo_results
 WHERE generation = %(generation)s AND session_id = %(session)s AND revision > %(since)s
     AND (%(since)s > 0 OR faces_stored > 0)
 
 -- name: faces
--- The faces of those photos; `photo` is a photo's place in the buffer. Every column has a fixed width.
+-- The faces of those photos. A photo is known by its id's hash, so that every column has a fixed width; a join with
+-- the photos' numbers takes a third longer.
 COPY (
-    WITH changed AS MATERIALIZED (
-        SELECT photo_id, (row_number() OVER (ORDER BY photo_id) - 1)::integer AS photo
-        FROM photo_results
-        WHERE generation = %(generation)s AND session_id = %(session)s AND revision > %(since)s
-            AND (%(since)s > 0 OR faces_stored > 0)
-    )
     SELECT
-        changed.photo, f.face_index, f.confidence, f.box_x, f.box_y, f.box_width, f.box_height, f.embedding
-    FROM face_embeddings AS f JOIN changed ON changed.photo_id = f.photo_id
-    WHERE f.generation = %(generation)s AND f.session_id = %(session)s
+        hashtextextended(photo_id, %(seed)s), face_index, confidence, box_x, box_y, box_width, box_height, embedding
+    FROM face_embeddings AS f
+    WHERE generation = %(generation)s AND session_id = %(session)s
+        AND (%(since)s = 0 OR photo_id IN (
+            SELECT photo_id FROM photo_results
+            WHERE generation = %(generation)s AND session_id = %(session)s AND revision > %(since)s
+        ))
 ) TO STDOUT (FORMAT BINARY)
