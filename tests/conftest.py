@@ -157,6 +157,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             stack = running.enter_context(local_stack(options, report=lambda _: None))
         yield Running(
             http=stack.http,
+            control=stack.control,
             kafka=stack.kafka.kafka,
             database=stack.database.database.get_secret_value(),
             photos=photos,

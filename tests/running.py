@@ -21,11 +21,13 @@ class Running:
     """Where everything is.
 
     Attributes:
+        control: the control port of serve.
         photos: the photo store's directory: tests write into folders of their own.
         connections: a file that lists what its processes connected to (see `audit/sitecustomize.py`).
     """
 
     http: str
+    control: str
     kafka: str
     database: str
     photos: Path

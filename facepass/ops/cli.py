@@ -174,12 +174,24 @@ def ingest(*, metrics_port: MetricsPort = None) -> None:
 
 
 @app.command()
-def serve(*, host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def serve(
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    control_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port on 127.0.0.1 for `facepass verify --replica`; 0 takes a free one. Off by default.",
+        ),
+    ] = None,
+) -> None:
     """Answer searches over HTTP from shards in memory, kept up to date from PostgreSQL and Kafka."""
     from facepass.ops.serve import serve as run
 
     _set_up_logs()
-    asyncio.run(run(host, port))
+    asyncio.run(run(host, port, control_port=control_port))
 
 
 @app.command()

@@ -64,5 +64,6 @@ def _addresses(stack: Stack) -> list[str]:
         " set enable.idempotence=false)",
         f"PostgreSQL  {stack.database.database.get_secret_value()}",
         f"API         {stack.http}/docs",
+        f"control     {stack.control} (for facepass verify --replica)",
         f"logs        {stack.logs}",
     ]

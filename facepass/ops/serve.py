@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -21,6 +22,7 @@ from facepass.schemas.settings import (
     read_settings,
 )
 from facepass.search_api.app import create_app
+from facepass.search_api.control import CONTROL_HOST, create_control_app
 from facepass.search_api.parts import Parts
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
@@ -47,8 +49,19 @@ class _Settings:
     model: ModelSettings
 
 
-async def serve(host: str, port: int) -> None:
+class _ControlServer(uvicorn.Server):
+    """Ends when it is told to: the signals are the public server's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(host: str, port: int, *, control_port: int | None = None) -> None:
     """Answer searches until SIGTERM or SIGINT.
+
+    Args:
+        control_port: of `create_control_app`, on 127.0.0.1; 0 takes a free one, None none at all.
 
     Raises:
         FacePassError: `invalid_setting` (the port is taken too), `invalid_pack`, `not_migrated`,
@@ -62,10 +75,17 @@ async def serve(host: str, port: int) -> None:
         shards=read_settings(ShardSettings),
         model=read_settings(ModelSettings),
     )
-    with listen(host, port, "--port") as server:
+    with ExitStack() as listening:
+        server = listening.enter_context(listen(host, port, "--port"))
+        control = None
+        if control_port is not None:
+            control = listening.enter_context(listen(CONTROL_HOST, control_port, "--control-port"))
         engine = await asyncio.to_thread(open_engine, settings.model)
         async with AsyncExitStack() as stack:
-            await _answer(await _open_parts(stack, engine, settings), server)
+            parts = await _open_parts(stack, engine, settings)
+            if control is not None:
+                await stack.enter_async_context(_controlled(parts, control))
+            await _answer(parts, server)
 
 
 async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Parts:
@@ -86,6 +106,26 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
         settings=settings.search,
         broker_healthy=follower.broker_healthy,
     )
+
+
+@asynccontextmanager
+async def _controlled(parts: Parts, listening: socket.socket) -> AsyncIterator[None]:
+    """The control port, for the time of the block."""
+    config = uvicorn.Config(
+        create_control_app(parts),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    server = _ControlServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    _log.info("control", address="{}:{}".format(*listening.getsockname()[:2]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 async def _answer(parts: Parts, server: socket.socket) -> None:

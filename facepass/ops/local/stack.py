@@ -49,9 +49,14 @@ class StackOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """The running parts: where they are, and every process that must not end by itself."""
+    """The running parts: where they are, and every process that must not end by itself.
+
+    Attributes:
+        control: address of serve's control port, for `facepass verify --replica`.
+    """
 
     http: str
+    control: str
     kafka: KafkaSettings
     database: DatabaseSettings
     logs: Path
@@ -102,11 +107,26 @@ def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None
     asyncio.run(create_topics(kafka))
     report("starting intake, ingest, serve")
     probes = {"intake": free_port(), "ingest": free_port()}
+    control = free_port()
     children += stack.enter_context(
-        _processes(options, probes, logs, _environment(options, database, kafka), report)
+        _processes(
+            options,
+            probes=probes,
+            control=control,
+            logs=logs,
+            environment=_environment(options, database, kafka),
+            report=report,
+        )
     )
     http = f"http://{_bracketed(options.host)}:{options.port}"
-    running = Stack(http=http, kafka=kafka, database=database, logs=logs, children=tuple(children))
+    running = Stack(
+        http=http,
+        control=f"http://127.0.0.1:{control}",
+        kafka=kafka,
+        database=database,
+        logs=logs,
+        children=tuple(children),
+    )
     ready = {name: f"http://127.0.0.1:{port}/ready" for name, port in probes.items()}
     ready["serve"] = f"http://{_bracketed(_reachable(options.host))}:{options.port}/ready"
     _wait_until_ready(running, ready)
@@ -116,13 +136,15 @@ def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None
 @contextmanager
 def _processes(
     options: StackOptions,
+    *,
     probes: Mapping[str, int],
+    control: int,
     logs: Path,
     environment: Mapping[str, str],
     report: Callable[[str], None],
 ) -> Iterator[list[Child]]:
     arguments = {name: ["--metrics-port", str(port)] for name, port in probes.items()}
-    arguments["serve"] = ["--host", options.host, "--port", str(options.port)]
+    arguments["serve"] = ["--host", options.host, "--port", str(options.port), "--control-port", str(control)]
     children: list[Child] = []
     try:
         for name, rest in arguments.items():
