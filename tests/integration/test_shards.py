@@ -109,8 +109,8 @@ async def test_a_session_of_pending_photos_answers_with_no_match(storage: Storag
 async def test_photos_whose_hashes_are_alike_are_told_apart(
     storage: Storage, shards: Shards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With hashes of two bits a seed that tells four photos apart must be looked for."""
-    for number in range(4):
+    """With hashes of two bits a seed that tells three photos apart must be looked for (0 is none)."""
+    for number in range(3, 6):
         await index(storage, S, f"p{number}", np.stack([random_vector(number)]))
     short = {
         name: text.replace("hashtextextended(photo_id, %(seed)s)", "(hashtextextended(photo_id, %(seed)s) & 3)")
@@ -125,11 +125,10 @@ async def test_photos_whose_hashes_are_alike_are_told_apart(
 
     monkeypatch.setattr(deltas, "_STATEMENTS", short)
     monkeypatch.setattr(deltas, "_read_changed", watched)
-    for number in range(4):
+    for number in range(3, 6):
         answer = await shards.search(S, random_vector(number), threshold=0.9, limit=10)
         assert [match.photo_id for match in answer.matches] == [f"p{number}"]
-    assert seeds == list(range(len(seeds)))
-    assert len(seeds) > 1
+    assert seeds == [0, 1]
 
 
 async def test_a_failed_load_is_tried_again(storage: Storage, shards: Shards) -> None:
