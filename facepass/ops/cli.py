@@ -15,6 +15,7 @@ from facepass import __version__
 from facepass.ops.bench.command import bench
 from facepass.ops.exit_statuses import exit_status
 from facepass.ops.unknown_settings import unknown_settings
+from facepass.ops.verify.command import verify
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.ids import PhotoId, SessionId, check_id
 from facepass.schemas.logs import set_up_logs
@@ -39,6 +40,7 @@ app.add_typer(topics, name="topics")
 sessions = typer.Typer(help="What became of a session's photos; its deletion.", no_args_is_help=True)
 app.add_typer(sessions, name="sessions")
 app.command()(bench)
+app.command()(verify)
 
 _HINTS = {
     ErrorCode.BROKER_UNAVAILABLE: "Is Kafka running where FACEPASS_KAFKA says? `facepass doctor` looks.",

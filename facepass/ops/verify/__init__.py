@@ -1,0 +1,1 @@
+"""`facepass verify`: compares topics, ledger, rows and the shards of running replicas."""

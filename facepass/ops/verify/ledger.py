@@ -1,0 +1,28 @@
+"""The ledger and the rows, session by session."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from facepass.ops.verify.scope import Scope, twice
+from facepass.schemas.differences import Difference
+from facepass.storage.verification import compare_tables, count_sessions, find_strays, list_sessions
+
+_PAGE = 50
+"""Sessions read in one snapshot: a long one would keep PostgreSQL from clearing up behind the writers."""
+
+
+async def compare_ledger(scope: Scope) -> AsyncIterator[Difference]:
+    """Recount every session; raises `database_unavailable`."""
+    database, generation = scope.database, scope.generation
+    if scope.session is not None:
+        for difference in await twice(partial(compare_tables, database, generation, [scope.session])):
+            yield difference
+        return
+    total, done, after = await count_sessions(database), 0, ""
+    while page := await list_sessions(database, after, _PAGE):
+        for difference in await twice(partial(compare_tables, database, generation, page)):
+            yield difference
+        after, done = page[-1], done + len(page)
+        scope.progress.tell("sessions recounted", done, max(total, done))
+    for difference in await twice(partial(find_strays, database, generation)):
+        yield difference

@@ -1,0 +1,62 @@
+"""One run of `facepass verify`: everything compared, every difference in a line."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from facepass.embedding import read_spec
+from facepass.ops.verify.ledger import compare_ledger
+from facepass.ops.verify.scope import Scope
+from facepass.ops.verify.shards import ShardReport, compare_shards
+from facepass.ops.verify.topics import compare_topics
+from facepass.schemas.differences import Difference
+from facepass.schemas.ids import SessionId
+from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings, read_settings
+from facepass.storage.database import open_database
+from facepass.storage.generations import Generation, find_generation
+
+
+async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repair: bool, patience: float) -> int:
+    """Compare what the settings name; as `report_differences`.
+
+    Raises:
+        FacePassError: `invalid_setting`, `not_migrated`, `generation_mismatch`, and as `report_differences`.
+    """
+    spec, kafka = read_spec(read_settings(ModelSettings)), read_settings(KafkaSettings)
+    async with open_database(read_settings(DatabaseSettings)) as database:
+        number = await find_generation(database, spec)
+        if number is None:
+            print("nothing was ever written to this database: there is nothing to compare")
+            return 0
+        generation = Generation(number=number, spec=spec)
+        scope = Scope(database=database, generation=generation, session=session, patience=patience)
+        return await report_differences(scope, kafka, replicas, repair=repair)
+
+
+async def report_differences(scope: Scope, kafka: KafkaSettings, replicas: Sequence[str], *, repair: bool) -> int:
+    """Compare everything, print what differs and a last line; how many differences there were.
+
+    Kafka comes last: without it the rest has been compared.
+
+    Raises:
+        FacePassError: `database_unavailable`, and as `compare_topics`.
+    """
+    total = await _print(compare_ledger(scope))
+    report = ShardReport()
+    for url in replicas:
+        total += await _print(compare_shards(scope, url, report, repair=repair))
+    total += await _print(compare_topics(scope, kafka))
+    for session_id in report.mended:
+        print(f"repaired: the shard of session {session_id!r} was loaded anew and is right")
+    for session_id in report.unsettled:
+        print(f"not compared: the shard of session {session_id!r} kept changing; try again later")
+    shards = f"{report.compared} shards" if replicas else "no shards, since no --replica was given"
+    print(f"compared ledger, topics and {shards}: {total or 'no'} difference{'s' * (total != 1)}")
+    return total
+
+
+async def _print(differences: AsyncIterator[Difference]) -> int:
+    count = 0
+    async for one in differences:
+        count += 1
+        values = f"expected {one.expected}, found {one.found}"
+        print(f"{one.part}: {one.where}: {one.what}: {values}. To do: {one.remedy}", flush=True)
+    return count
