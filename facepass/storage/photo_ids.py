@@ -69,6 +69,8 @@ class PhotoIds:
 
         Returns: all ids, the new ordinals of those of `self`, the new ordinals of `others`.
         """
+        if not len(self):
+            return others, np.arange(0), np.arange(len(others))
         keys = others.keys()
         places = np.array([self._insertion(key) for key in keys], np.int64)
         mine = np.arange(len(self)) + np.searchsorted(places, np.arange(len(self)), side="right")

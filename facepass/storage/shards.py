@@ -29,7 +29,10 @@ from facepass.storage.shard_inspection import ShardInspection
 _log = get_logger(__name__)
 
 _READS_AT_ONCE = 3
-"""Loads and deltas read at once: connections must be left for the poll, which keeps the lease alive."""
+"""Loads and deltas read at once at most; more would only share the same cores."""
+
+_CONNECTIONS_LEFT = 2
+"""Connections that loads and deltas leave to others: the poll keeps the lease alive."""
 
 _PHOTO_BYTES = 64
 """Assumed for a photo's id until it is known: a UUID takes 45."""
@@ -53,7 +56,7 @@ class Shards:
         self._generation = generation
         self._sessions = HeldSessions(settings.shard_memory_mb * 2**20)
         self.inspection = ShardInspection(self._sessions)
-        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
+        self._reads = asyncio.Semaphore(max(1, min(_READS_AT_ONCE, db.pool.max_size - _CONNECTIONS_LEFT)))
         self._searching = ThreadPoolExecutor(os.cpu_count(), "shard-search")
         self._applying = ThreadPoolExecutor(2, "shard-apply")
 
