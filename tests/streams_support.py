@@ -62,6 +62,18 @@ async def committed(address: str, group: str, topic: str, partitions: int = 1) -
         await consumer.stop()
 
 
+async def commit(address: str, group: str, topic: str, offset: int, *, partition: int = 0) -> None:
+    """Commit an offset for a group that nobody is in."""
+    at = TopicPartition(topic, partition)
+    consumer = AIOKafkaConsumer(bootstrap_servers=address, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign([at])
+        await consumer.commit({at: offset})
+    finally:
+        await consumer.stop()
+
+
 async def topic_names(address: str) -> set[str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=address)
     await admin.start()

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from streams_support import with_topics
+from aiokafka import AIOKafkaProducer
+from streams_support import commit, with_topics
 
 from facepass.ops.local.broker import embedded_broker
 from facepass.ops.local.ports import free_port
@@ -30,15 +30,6 @@ async def publish(broker: str, count: int, *, partition: int = 0) -> None:
     await producer.stop()
 
 
-async def commit(broker: str, offset: int, *, partition: int = 0) -> None:
-    at = TopicPartition(PhotoIndexed.topic, partition)
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=GROUP, enable_auto_commit=False)
-    await consumer.start()
-    consumer.assign([at])
-    await consumer.commit({at: offset})
-    await consumer.stop()
-
-
 async def values(reader: TopicReader, topic: str = PhotoIndexed.topic) -> list[bytes | None]:
     return [record.value async for records in reader.read(topic) for record in records]
 
@@ -60,13 +51,13 @@ async def test_reads_as_far_as_the_group_has_committed(broker: str) -> None:
     settings = await with_topics(broker, partitions=2)
     await publish(broker, 5)
     await publish(broker, 3, partition=1)
-    await commit(broker, 2)
-    await commit(broker, 3, partition=1)
+    await commit(broker, GROUP, PhotoIndexed.topic, 2)
+    await commit(broker, GROUP, PhotoIndexed.topic, 3, partition=1)
     async with open_topic_reader(settings, [PhotoIndexed.topic], group=GROUP) as reader:
         assert await reader.wait_for_group(0) == {"photo-indexed[0]": (5, 2)}
         assert sorted(await values(reader)) == sorted([b"%d" % n for n in (0, 1, 0, 1, 2)])
         await publish(broker, 1)
-        await commit(broker, 6)
+        await commit(broker, GROUP, PhotoIndexed.topic, 6)
         assert await reader.wait_for_group(0) == {}
         assert len(await values(reader)) == 9
 
@@ -74,7 +65,7 @@ async def test_reads_as_far_as_the_group_has_committed(broker: str) -> None:
 async def test_an_offset_past_the_end_is_no_reason_to_wait(broker: str) -> None:
     settings = await with_topics(broker)
     await publish(broker, 2)
-    await commit(broker, 50)
+    await commit(broker, GROUP, PhotoIndexed.topic, 50)
     async with open_topic_reader(settings, [PhotoIndexed.topic], group=GROUP) as reader:
         assert await reader.wait_for_group(0) == {}
         assert await values(reader) == [b"0", b"1"]
