@@ -29,6 +29,8 @@ from facepass.storage.generations import open_generation
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
 from facepass.streams.follower import build_follower
+from facepass.streams.retry import until_available
+from facepass.streams.worker import open_waiting
 
 _log = get_logger(__name__)
 
@@ -65,7 +67,7 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
 
     Raises:
         FacePassError: `invalid_setting` (the port is taken too), `invalid_pack`, `not_migrated`,
-            `generation_mismatch`, `database_unavailable`.
+            `generation_mismatch`. An absent database is waited for.
     """
     settings = _Settings(
         database=read_settings(DatabaseSettings),
@@ -89,12 +91,13 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
 
 
 async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Parts:
-    database = await stack.enter_async_context(open_database(settings.database))
-    generation = await open_generation(database, engine.spec)
+    database = await open_waiting(stack, lambda: open_database(settings.database), waiting_for="PostgreSQL")
+    generation = await until_available(lambda: open_generation(database, engine.spec), waiting_for="PostgreSQL")
     shards = Shards(database, generation, settings.shards)
+    stack.push_async_callback(shards.close)
     replica = Replica(database, generation, shards, settings.lease)
     stack.push_async_callback(replica.close)
-    await replica.register()
+    await until_available(replica.register, waiting_for="PostgreSQL")
     follower = build_follower(settings.kafka, settings.lease, shards, replica)
     await stack.enter_async_context(follower.running())
     return Parts(
