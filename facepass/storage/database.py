@@ -33,9 +33,16 @@ _RECONNECT_SECONDS = 5.0
 """How long the pool goes on by itself when the server is away; then the next caller begins anew. Its pauses
 double: without this limit, up to half the outage would be lost again after it, and with that the serving lease."""
 
-_UNAVAILABLE = ("08", "53", "57", "58", "25006", "55P03")
+_IDLE_SECONDS = 20
+_STATEMENT_SECONDS = 1800
+"""After these the server ends a transaction whose client says nothing, or cancels a statement. A process that is
+frozen or cut off in a transaction keeps its sessions' locks, and every other writer of them would wait for ever.
+No transaction of ours is idle for a second; a statement may be a recount of everything, or a COPY whose client
+froze."""
+
+_UNAVAILABLE = ("08", "53", "57", "58", "25006", "25P03", "55P03")
 """SQLSTATEs of an outage: connection, resources, operator intervention, system error, a server that became a
-read-only standby, a lock that was not to be had in time."""
+read-only standby, a transaction ended for its idleness, a lock that was not to be had in time."""
 
 _TRY_AGAIN = ("40001", "40P01")
 """Serialization failure and deadlock: the transaction did nothing, and may well succeed when run again."""
@@ -115,7 +122,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         reconnect_timeout=_RECONNECT_SECONDS,
         open=False,
         check=AsyncConnectionPool.check_connection,
-        configure=_use_utc,
+        configure=_set_up,
         name="facepass",
     )
     try:
@@ -140,9 +147,11 @@ async def _why_unreachable(settings: DatabaseSettings) -> FacePassError | None:
     return None
 
 
-async def _use_utc(connection: Connection) -> None:
+async def _set_up(connection: Connection) -> None:
     """Times come back in UTC: Python cannot hold the first and last hours of its range in other zones."""
     await connection.execute("SET TIME ZONE 'UTC'")
+    await connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'")
+    await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
     await connection.commit()
 
 
