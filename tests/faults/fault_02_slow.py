@@ -13,8 +13,9 @@ from faults.world import SESSION_SECONDS
 def test_a_slow_head_is_processed_again_after_a_kill(scene: Scene, batch: str) -> None:
     """Faust's issue 606: fast messages behind a slow one were committed, and the slow one was lost."""
     scene.world.intake().wait_until_ready()
-    hold = scene.world.hold("fetched")
-    slow = scene.world.ingest(trick=hold.trick, FACEPASS_BATCH_PHOTOS=batch).wait_until_ready()
+    hold = scene.world.hold("embedded")
+    settings = {"FACEPASS_BATCH_PHOTOS": batch, "FACEPASS_THREADS": "2"}
+    slow = scene.world.ingest(trick=hold.trick, more=settings).wait_until_ready()
     session = scene.session("slow")
     scene.driver.index(session, "head", "lisa")
     hold.wait_until_reached()
@@ -68,7 +69,7 @@ def test_sigterm_lets_a_batch_finish(scene: Scene) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_work_goes_on_after_a_batch_that_outlasts_every_time_out(scene: Scene, workers: int) -> None:
     scene.world.intake().wait_until_ready()
-    hold = scene.world.hold("fetched")
+    hold = scene.world.hold("embedded")
     slow = scene.world.ingest(trick=hold.trick).wait_until_ready()
     session = scene.session("long")
     scene.driver.index_many([(session, f"before-{number}", "lisa") for number in range(30)])

@@ -13,7 +13,8 @@ from faults.loop_thread import LoopThread
 from faults.pictures import Picture
 from faults.table import Table
 from faults.verifier import Verifier
-from faults.world import World, open_world
+from faults.waiting import wait_for
+from faults.world import LEASE_SECONDS, World, open_world
 
 CLEAN = "clean-run"
 
@@ -33,8 +34,17 @@ class Scene:
 
     def begin(self, randomness: random.Random) -> "Scene":
         """A table and a generator of the next test's own."""
+        self._take_up_the_rest()
         self.driver.table, self.driver.randomness, self.randomness = Table(), randomness, randomness
         return self
+
+    def _take_up_the_rest(self) -> None:
+        """What a failed test left in Kafka would be the next test's."""
+        if self.verifier.lag():
+            self.world.intake()
+            self.world.ingest()
+            wait_for(lambda: not self.verifier.lag(), 120, lambda: f"a failed test's rest: {self.verifier.lag()}")
+            self.world.end_processes()
 
     def end(self) -> None:
         self.world.end_processes()
@@ -47,6 +57,22 @@ class Scene:
         """Wait until all is consumed, then check everything that is to be checked at rest."""
         self.verifier.wait_until_settled(self.table, within, also=self.tails)
         self.verifier.check(self.table)
+
+    def acknowledge_deletions(self, within: float) -> None:
+        """Wait as whoever deletes waits, after the deletions' commit: until no replica serves what was there."""
+        as_of = self.verifier.query("SELECT clock_timestamp()")[0][0]
+        replicas = [row[0] for row in self.verifier.query("SELECT replica_id FROM replicas")]
+
+        def unserved() -> bool:
+            self.verifier.execute(
+                "DELETE FROM replicas WHERE applied_as_of < clock_timestamp() - make_interval(secs => %s)",
+                LEASE_SECONDS + 2,
+            )
+            return not self.verifier.query(
+                "SELECT 1 FROM replicas WHERE replica_id = ANY(%s) AND applied_as_of <= %s", replicas, as_of
+            )
+
+        wait_for(unserved, within, lambda: f"the acknowledgement\n{self.tails()}", every=0.1)
 
     def tails(self) -> str:
         return "\n".join(

@@ -35,23 +35,20 @@ class Trick:
     def plain(self) -> None:
         """Pass in a thread."""
         if self._now() and self._what == "hold":
-            self._stand()
+            while self._file.exists():
+                time.sleep(0.02)
 
     async def awaited(self) -> None:
         """Pass in a coroutine."""
         if not self._now():
             return
-        if self._what == "hold":
-            await asyncio.to_thread(self._stand)
+        while self._what == "hold" and self._file.exists():  # noqa: ASYNC110 - a file is no asyncio.Event
+            await asyncio.sleep(0.02)
         if self._what == "cancel":
             task = asyncio.current_task()
             assert task is not None
             task.cancel()
             await asyncio.sleep(0)
-
-    def _stand(self) -> None:
-        while self._file.exists():
-            time.sleep(0.02)
 
     def _now(self) -> bool:
         self._left -= 1

@@ -339,6 +339,10 @@ class Verifier:
         with psycopg.connect(self.database(), autocommit=True) as connection:
             return connection.execute(statement, values).fetchall()
 
+    def execute(self, statement: str, *values: object) -> None:
+        with psycopg.connect(self.database(), autocommit=True) as connection:
+            connection.execute(statement, values)
+
     def rows(self, sessions: Sequence[str]) -> dict[Key, PhotoRow]:
         rows = self.query(
             "SELECT session_id, photo_id, r.state, error, r.occurred_at, attempts, faces_stored"
