@@ -122,6 +122,28 @@ async def test_a_large_shard_is_hashed_in_pieces(serving: Serving, monkeypatch: 
     assert rows.faces == 6
 
 
+@pytest.mark.parametrize("changes", [2, 1000])
+async def test_a_shard_that_changes_between_two_pieces_is_begun_anew(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    shard, some_faces, looked = serving.shard(), Shard.some_faces, []
+
+    def changing(self: Shard, start: int, count: int) -> Any:
+        looked.append(start)
+        self._revision += 1 < len(looked) <= changes
+        return some_faces(self, start, count)
+
+    monkeypatch.setattr("facepass.storage.shard_digest._CHUNK_FACES", 2)
+    monkeypatch.setattr(Shard, "some_faces", changing)
+    contents = await serving.shards.inspection.contents(S)
+    if changes == 1000:
+        assert contents is None
+    else:
+        assert contents
+        assert (contents.faces, contents.revision) == (6, shard.revision)
+        assert looked == [0, 2, 0, 2, 4, 6]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -48,9 +48,13 @@ async def report_differences(scope: Scope, kafka: KafkaSettings, replicas: Seque
         print(f"repaired: the shard of session {session_id!r} was loaded anew and is right")
     for session_id in report.unsettled:
         print(f"not compared: the shard of session {session_id!r} kept changing; try again later")
-    shards = f"{report.compared} shards" if replicas else "no shards, since no --replica was given"
-    print(f"compared ledger, topics and {shards}: {total or 'no'} difference{'s' * (total != 1)}")
+    shards = _many(report.compared, "shard") if replicas else "no shards, since no --replica was given"
+    print(f"compared ledger, topics and {shards}: {_many(total, 'difference')}")
     return total
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'s' * (count != 1)}"
 
 
 async def _print(differences: AsyncIterator[Difference]) -> int:
