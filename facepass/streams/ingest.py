@@ -25,6 +25,7 @@ from facepass.storage.photo_store import open_photo_store
 from facepass.storage.writes import claim_overdue
 from facepass.streams.dead_letter_limits import limits_of
 from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.pipeline import (
     Pipeline,
     Task,
@@ -35,6 +36,7 @@ from facepass.streams.pipeline import (
 )
 from facepass.streams.probes import open_probes
 from facepass.streams.records import photo_event, record_from_message
+from facepass.streams.watchdog import Watchdog
 from facepass.streams.worker import Worker, open_stores, stop_on_signals
 
 _log = get_logger(__name__)
@@ -92,7 +94,12 @@ async def run_ingest(
                 limits=limits_of(guards),
             )
         )
-        await worker.run(ingest_app(kafka, pipeline, worker), [lambda: sweep_forever(pipeline, worker)])
+        app = ingest_app(kafka, pipeline, worker)
+        go_on_after_gaps(app, kafka)
+        watchdog = Watchdog(
+            worker, kafka, group=INGEST_GROUP, topics=[PhotoIndexed.topic], seconds=guards.watchdog_seconds
+        )
+        await worker.run(app, [lambda: sweep_forever(pipeline, worker), watchdog.watch_forever])
 
 
 def ingest_app(kafka: KafkaSettings, pipeline: Pipeline, worker: Worker) -> faust.App:

@@ -22,10 +22,12 @@ from facepass.storage.generations import Generation
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
 from facepass.streams.dead_letter_limits import DeadLetterLimits, limits_of
 from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.pipeline import Outlet, send_dead_letter
 from facepass.streams.probes import open_probes
 from facepass.streams.records import Record, photo_event, record_from_message
 from facepass.streams.retry import until_available
+from facepass.streams.watchdog import Watchdog
 from facepass.streams.worker import Worker, open_stores, stop_on_signals
 
 _log = get_logger(__name__)
@@ -82,7 +84,10 @@ async def run_intake(
         if opened is None:
             return
         intake = Intake(database=opened[0], generation=opened[1], outlet=opened[2], limits=limits_of(guards))
-        await worker.run(intake_app(kafka, intake, worker))
+        app = intake_app(kafka, intake, worker)
+        go_on_after_gaps(app, kafka)
+        watchdog = Watchdog(worker, kafka, group=INTAKE_GROUP, topics=TOPICS, seconds=guards.watchdog_seconds)
+        await worker.run(app, [watchdog.watch_forever])
 
 
 def intake_app(kafka: KafkaSettings, intake: Intake, worker: Worker) -> faust.App:

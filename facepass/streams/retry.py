@@ -15,7 +15,14 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 """Seconds. Long enough not to hammer a database that starts, short against a time-out that an operator notices."""
 
+_waits = 0
+
 T = TypeVar("T")
+
+
+def waits_under_way() -> int:
+    """How many calls of `until_available` wait at this moment: an outage that explains why nothing moves."""
+    return _waits
 
 
 def _pause(attempt: int) -> float:
@@ -48,16 +55,21 @@ async def until_available(operation: Callable[[], Awaitable[T]], *, waiting_for:
 
     This is what holds a loop, and with it the offsets, during an outage.
     """
+    global _waits  # noqa: PLW0603 - the watchdog asks for the whole process
     attempt = 0
-    while True:
-        try:
-            result = await operation()
-        except TransientError as exc:
-            pause = _pause(attempt)
-            _log.warning("waiting", waiting_for=waiting_for, error=exc, attempt=attempt + 1, pause=round(pause, 2))
-        else:
-            if attempt:
-                _log.info("available", waiting_for=waiting_for, attempts=attempt + 1)
-            return result
-        await asyncio.sleep(pause)
-        attempt += 1
+    try:
+        while True:
+            try:
+                result = await operation()
+            except TransientError as exc:
+                _waits += not attempt
+                pause = _pause(attempt)
+                attempt += 1
+                _log.warning("waiting", waiting_for=waiting_for, error=exc, attempt=attempt, pause=round(pause, 2))
+            else:
+                if attempt:
+                    _log.info("available", waiting_for=waiting_for, attempts=attempt + 1)
+                return result
+            await asyncio.sleep(pause)
+    finally:
+        _waits -= bool(attempt)

@@ -1,17 +1,19 @@
 """The life of a consuming process: start when the others are there, stop in order, never stall in silence."""
 
 import asyncio
+import math
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from time import monotonic
 from typing import Any, TypeVar
 
 import faust
+from aiokafka import TopicPartition
 
 from facepass.schemas.events import DEAD_LETTERS_TOPIC, IndexUpdate
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.logs import get_logger
-from facepass.schemas.metrics import consumer_lag
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings
 from facepass.storage.database import Database, open_database
 from facepass.storage.generations import Generation, open_generation
@@ -25,7 +27,6 @@ _log = get_logger(__name__)
 _DRAIN_SECONDS = 6.0
 """What batches under way get to finish after a signal; together with Faust's own stop, less than the ten seconds
 after which `docker stop` kills. What does not finish is not acknowledged and comes again."""
-_LAG_SECONDS = 5.0
 
 T = TypeVar("T")
 
@@ -39,8 +40,9 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._under_way = 0
+        self._idle_since = -math.inf
         self._failure: BaseException | None = None
-        self._partitions: int | None = None
+        self._held: frozenset[TopicPartition] | None = None
 
     @property
     def stopping(self) -> bool:
@@ -66,9 +68,17 @@ class Worker:
         """Why this process does no work yet; None when it holds partitions, or is a spare of a full group."""
         if self.stopping:
             return "stopping"
-        return (
-            None if self._partitions is not None else "waits for PostgreSQL, Kafka, its topics or its partitions"
-        )
+        return None if self._held is not None else "waits for PostgreSQL, Kafka, its topics or its partitions"
+
+    @property
+    def held(self) -> frozenset[TopicPartition]:
+        """The partitions that this process consumes: none during a rebalance, or as a spare."""
+        return self._held or frozenset()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since the end of the last batch; 0 while one is under way."""
+        return 0.0 if self._under_way else monotonic() - self._idle_since
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -80,6 +90,7 @@ class Worker:
         finally:
             self._under_way -= 1
             if not self._under_way:
+                self._idle_since = monotonic()
                 self._idle.set()
 
     async def unless_stopped(self, start: Coroutine[Any, Any, T]) -> T | None:
@@ -102,7 +113,7 @@ class Worker:
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_partitions_revoked.connect(self._on_revoked)
         async with asyncio.TaskGroup() as group:
-            around = [group.create_task(self._watched(task)) for task in (*tasks, lambda: _report_lag(app))]
+            around = [group.create_task(self._watched(task)) for task in tasks]
             around.append(group.create_task(self._watch_app(app)))
             await self.unless_stopped(self._watched(app.start))
             await self._stop.wait()
@@ -135,25 +146,13 @@ class Worker:
 
     async def _on_assigned(self, _app: object, /, *args: Any, **_: Any) -> None:
         (assigned,) = args
-        self._partitions = len(assigned)
+        self._held = frozenset(TopicPartition(one.topic, one.partition) for one in assigned)
         _log.info("partitions_assigned", worker=self.name, partitions=len(assigned), spare=not assigned)
 
     async def _on_revoked(self, _app: object, /, *args: Any, **_: Any) -> None:
         (revoked,) = args
-        self._partitions = None
+        self._held = None
         _log.info("partitions_revoked", worker=self.name, partitions=len(revoked))
-
-
-async def _report_lag(app: faust.App) -> None:
-    """Set `consumer_lag` from what the consumer has seen of its partitions' ends."""
-    while True:
-        await asyncio.sleep(_LAG_SECONDS)
-        monitor = app.monitor
-        for partition, end in list(monitor.tp_end_offsets.items()):
-            done = monitor.tp_committed_offsets.get(partition)
-            if done is not None and end is not None:
-                gauge = consumer_lag.labels(topic=partition.topic, partition=partition.partition)
-                gauge.set(max(0, end - done))
 
 
 @asynccontextmanager

@@ -1,0 +1,108 @@
+"""How far a consumer group is in its topics, asked of the brokers themselves and not of the group's members."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from facepass.schemas.settings import KafkaSettings
+from facepass.streams.broker import kafka_errors
+
+_ANSWER_SECONDS = 10.0
+"""aiokafka itself would ask on for as long as the brokers are away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """One partition: the offsets it still holds are `begin` to `end` - 1.
+
+    `committed` is where the group goes on; None: it has never finished an event here.
+    """
+
+    begin: int
+    committed: int | None
+    end: int
+
+    @property
+    def lag(self) -> int:
+        """Records before the group; none if its offset lies beyond the end."""
+        return max(0, self.end - max(self.begin, self.committed or 0))
+
+    @property
+    def dropped(self) -> int:
+        """Records that were before the group and that the topic no longer holds."""
+        return 0 if self.committed is None else max(0, self.begin - self.committed)
+
+    @property
+    def beyond_end(self) -> bool:
+        """The group's offset never was in this topic: it was deleted and created again, or lost its end."""
+        return self.committed is not None and self.committed > self.end
+
+
+class Positions:
+    """Asks for one group. Joins nothing and commits nothing. Open one with `open_positions`.
+
+    Every method raises TransientError `broker_unavailable`, also when the answer takes longer than ten seconds.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def partitions(self, topics: Sequence[str]) -> set[TopicPartition]:
+        """All partitions of those topics that exist."""
+        with kafka_errors():
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._consumer.topics()
+        return {
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in self._consumer.partitions_for_topic(topic) or ()
+        }
+
+    async def read(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """The positions, asked for in an order in which no moving group seems to be out of its topic."""
+        asked = list(partitions)
+        if not asked:
+            return {}
+        with kafka_errors():
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                begins = await self._consumer.beginning_offsets(asked)
+                committed = [await self._consumer.committed(partition) for partition in asked]
+                ends = await self._consumer.end_offsets(asked)
+        return {
+            partition: Position(begin=begins[partition], committed=offset, end=ends[partition])
+            for partition, offset in zip(asked, committed, strict=True)
+        }
+
+    async def has_record(self, partition: TopicPartition, offset: int) -> bool:
+        """Whether the broker hands out a record at or after `offset`; not every offset has one (transactions)."""
+        with kafka_errors():
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                self._consumer.assign([partition])
+                self._consumer.seek(partition, offset)
+                found = await self._consumer.getmany(partition, timeout_ms=5000, max_records=1)
+                self._consumer.unsubscribe()
+        return bool(found)
+
+
+@asynccontextmanager
+async def open_positions(settings: KafkaSettings, group: str) -> AsyncIterator[Positions]:
+    """For the life of the block.
+
+    Raises:
+        TransientError: `broker_unavailable`.
+    """
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    try:
+        with kafka_errors():
+            await consumer.start()
+        yield Positions(consumer)
+    finally:
+        await consumer.stop()

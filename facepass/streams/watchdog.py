@@ -1,0 +1,148 @@
+"""The watchdog: a consumer with events before it that takes none ends its process, for a supervisor to begin anew.
+
+Faust's and aiokafka's consumers are known to stall in silence. So the figures come from the brokers: what a topic
+holds, and what the group has committed.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+from aiokafka import TopicPartition
+
+from facepass.schemas.errors import ErrorCode, TransientError
+from facepass.schemas.logs import get_logger
+from facepass.schemas.metrics import consumer_lag
+from facepass.schemas.settings import KafkaSettings
+from facepass.streams.gaps import tell_gap
+from facepass.streams.positions import Position, Positions, open_positions
+from facepass.streams.retry import waits_under_way
+from facepass.streams.worker import Worker
+
+_log = get_logger(__name__)
+
+_LOOK_SECONDS = 5.0
+_LOOKS = 10
+"""In the time after which a consumer counts as stalled, at least."""
+_BATCH_FACTOR = 3.0
+"""A batch under way may take this many times as long; also a process without partitions, whose fellow works."""
+
+
+class Standstill:
+    """For how long nothing has moved, as seen by looks at the group's positions.
+
+    Only time between looks counts: a process that was frozen itself has seen nothing.
+    """
+
+    def __init__(self) -> None:
+        self._committed: dict[TopicPartition, int | None] = {}
+        self._seconds: dict[TopicPartition, float] = {}
+
+    def look(self, found: Mapping[TopicPartition, Position], elapsed: float) -> dict[str, TopicPartition]:
+        """Note the positions, `elapsed` seconds after the look before.
+
+        Returns:
+            For each topic with lag the partition that moved last (`seconds` tells when). A partition that waits
+            while others move is not stalled: Faust empties what it has fetched of one before it goes on.
+        """
+        self._seconds = {
+            partition: self._seconds[partition] + elapsed
+            if position.lag and self._committed.get(partition, -1) == position.committed
+            else 0.0
+            for partition, position in found.items()
+        }
+        self._committed = {partition: position.committed for partition, position in found.items()}
+        newest: dict[str, TopicPartition] = {}
+        for partition in sorted(found, key=self.seconds, reverse=True):
+            if found[partition].lag:
+                newest[partition.topic] = partition
+        return newest
+
+    def seconds(self, partition: TopicPartition) -> float:
+        """For how long it has had lag and not moved."""
+        return self._seconds.get(partition, 0.0)
+
+    def excuse(self) -> None:
+        """Begin to count anew."""
+        self._committed.clear()
+
+
+class Watchdog:
+    """Looks at one worker's group; `watch_forever` is a task of the worker."""
+
+    def __init__(
+        self, worker: Worker, kafka: KafkaSettings, *, group: str, topics: Sequence[str], seconds: float
+    ) -> None:
+        self._worker = worker
+        self._kafka = kafka
+        self._group = group
+        self._topics = topics
+        self._limit = seconds
+        self._pause = min(_LOOK_SECONDS, seconds / _LOOKS) if seconds else _LOOK_SECONDS
+        self._standstill = Standstill()
+        self._gaps: dict[TopicPartition, int] = {}
+
+    async def watch_forever(self) -> None:
+        """Look every few seconds; set `consumer_lag`.
+
+        Raises:
+            TransientError: `stalled`, to end the process with.
+        """
+        while True:
+            try:
+                async with open_positions(self._kafka, self._group) as positions:
+                    await self._watch(positions)
+            except TransientError as exc:
+                if exc.code is ErrorCode.STALLED:
+                    raise
+                # Kafka's own outage explains that nothing moves.
+                _log.warning("positions_unknown", group=self._group, error=exc)
+                self._standstill.excuse()
+            await asyncio.sleep(self._pause)
+
+    async def _watch(self, positions: Positions) -> None:
+        last = monotonic()
+        while True:
+            await asyncio.sleep(self._pause)
+            held = self._worker.held
+            found = await positions.read(held or await positions.partitions(self._topics))
+            now, before = monotonic(), last
+            last = now
+            self._tell(found if held else {})
+            if waits_under_way():
+                self._standstill.excuse()
+            for topic, partition in self._standstill.look(found, min(now - before, 2 * self._pause)).items():
+                await self._judge(positions, topic, partition, found[partition])
+
+    def _tell(self, found: Mapping[TopicPartition, Position]) -> None:
+        consumer_lag.clear()
+        for partition, position in found.items():
+            consumer_lag.labels(topic=partition.topic, partition=partition.partition).set(position.lag)
+            if position.beyond_end:
+                raise TransientError(
+                    ErrorCode.STALLED,
+                    f"the group's offset in topic {partition.topic}, partition {partition.partition}, lies beyond"
+                    " its end: the topic was created anew. Started again, the worker reads it from its beginning",
+                )
+            if position.dropped and self._gaps.get(partition) != position.begin:
+                self._gaps[partition] = position.begin
+                tell_gap(self._group, partition, position)
+
+    async def _judge(
+        self, positions: Positions, topic: str, partition: TopicPartition, position: Position
+    ) -> None:
+        seconds = self._standstill.seconds(partition)
+        # What a batch has finished is committed a little after its end.
+        at_work = self._worker.idle_seconds < self._limit or not self._worker.held
+        if not self._limit or seconds <= self._limit * (_BATCH_FACTOR if at_work else 1.0):
+            return
+        if not await positions.has_record(partition, max(position.begin, position.committed or 0)):
+            # The marker of a transaction, or a broker that hands out nothing: neither is the consumer's fault.
+            self._standstill.excuse()
+            return
+        raise TransientError(
+            ErrorCode.STALLED,
+            f"no event of topic {topic} was finished for {seconds:.0f} s although Kafka has some"
+            f" (partition {partition.partition}, offset {position.committed}; FACEPASS_WATCHDOG_SECONDS is"
+            f" {self._limit:.0f}): the consumer stands still, and the process has to be started again",
+        )
