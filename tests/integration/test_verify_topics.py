@@ -34,12 +34,14 @@ SENT: list[Sent] = [
         PhotoIndexed.topic,
         {"session_id": "t", "photo_id": "never", "s3_key": "k", "occurred_at": at(0).isoformat()},
     ),
+    (PhotoIndexed.topic, {"session_id": "s", "photo_id": "p", "s3_key": "k"}),
     (PhotoDeleted.topic, {"session_id": "s", "photo_id": "gone", "occurred_at": at(5).isoformat()}),
     (PhotoDeleted.topic, b"no event"),
     (SessionDeleted.topic, {"session_id": "t", "occurred_at": at(5).isoformat()}),
     (SessionDeleted.topic, {"session_id": "t", "occurred_at": at(4).isoformat()}),
 ]
-"""Old and new, deleted, without a time, no event at all. All accounted for by what `storage` writes."""
+"""Old and new, deleted, without a time, no event at all, in records without a timestamp: all accounted for by what
+`storage` writes."""
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ async def kafka_settings(broker: str) -> KafkaSettings:
     if broker not in _published:
         await publish(broker, SENT)
         _published.add(broker)
-    for topic, end in {PhotoIndexed.topic: 6, PhotoDeleted.topic: 2, SessionDeleted.topic: 2}.items():
+    for topic, end in {PhotoIndexed.topic: 7, PhotoDeleted.topic: 2, SessionDeleted.topic: 2}.items():
         await commit(broker, INTAKE_GROUP, topic, end)
     return settings
 
@@ -77,7 +79,8 @@ async def publish(broker: str, sent: list[Sent]) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=broker)
     await producer.start()
     for topic, value in sent:
-        await producer.send_and_wait(topic, value if isinstance(value, bytes) else json.dumps(value).encode())
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        await producer.send_and_wait(topic, data, timestamp_ms=0 if b"occurred_at" not in data else None)
     await producer.stop()
 
 
@@ -107,6 +110,7 @@ PLANTED = {
         [
             "photo-indexed[0]@0, photo 'p' of session 's': ledger row of the event: none",
             "photo-indexed[0]@1, photo 'p' of session 's': ledger row of the event: none",
+            "photo-indexed[0]@6, photo 'p' of session 's': ledger row of the event: none",
         ],
     ),
     "a row of an older event": (
