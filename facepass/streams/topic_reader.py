@@ -15,7 +15,7 @@ from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams.broker import kafka_errors
 from facepass.streams.records import Record, record_from_consumer
-from facepass.streams.topics import check_topics
+from facepass.streams.topics import check_topics, count_partitions
 
 _BATCH = 1000
 """Records handed over at once: what is compared in one query."""
@@ -100,29 +100,25 @@ class TopicReader:
 
 @asynccontextmanager
 async def open_topic_reader(
-    settings: KafkaSettings, topics: Sequence[str], *, group: str
+    settings: KafkaSettings, topics: Sequence[str], *, group: str | None = None
 ) -> AsyncIterator[TopicReader]:
     """A reader of `topics`, whose ends are those of now.
 
     Args:
-        group: whose progress it may wait for. It is asked about, and not joined.
+        group: whose progress it may wait for; None if it never does. It is asked about, and not joined.
 
     Raises:
         TransientError: `broker_unavailable`, `topic_missing`.
         PermanentError: `topic_compacted`, `event_refused`.
     """
     await check_topics(settings, topics)
+    counts = await count_partitions(settings, topics)
+    places = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
     async with (
         _consumer(settings, auto_offset_reset="earliest") as consumer,
         _consumer(settings, group_id=group) as asking,
     ):
         with kafka_errors():
-            await consumer.topics()  # all of them, by no name: asking for one by name may create it
-            places = [
-                TopicPartition(topic, number)
-                for topic in topics
-                for number in consumer.partitions_for_topic(topic) or ()
-            ]
             ends = await consumer.end_offsets(places)
             starts = await consumer.beginning_offsets(places)
         yield TopicReader(consumer, asking, starts, ends)

@@ -128,6 +128,18 @@ async def check_topics(settings: KafkaSettings, names: Sequence[str]) -> list[st
     return _kept_too_short(present)
 
 
+async def count_partitions(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+    """The number of partitions of each topic, without those that do not exist.
+
+    A consumer does not say: until it has subscribed, Apache Kafka tells it of no topic at all.
+
+    Raises:
+        TransientError: `broker_unavailable`.
+    """
+    async with _admin(settings) as admin:
+        return {name: found.partitions for name, found in (await _present(admin, names)).items()}
+
+
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
