@@ -34,13 +34,16 @@ async def with_topics(address: str, *, partitions: int = 1) -> KafkaSettings:
 
 async def read_topic(address: str, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
     """All records of a topic, those of one partition in their order."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    partitions = [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
     consumer = AIOKafkaConsumer(bootstrap_servers=address, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-        if not partitions:
-            await consumer.topics()
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         ends = await consumer.end_offsets(partitions)
         consumer.assign(partitions)
         found = []

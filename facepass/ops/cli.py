@@ -13,6 +13,7 @@ import typer
 
 from facepass import __version__
 from facepass.ops.bench.command import bench
+from facepass.ops.dead_letters_command import dead_letters
 from facepass.ops.exit_statuses import exit_status
 from facepass.ops.unknown_settings import unknown_settings
 from facepass.ops.verify.command import verify
@@ -39,6 +40,7 @@ topics = typer.Typer(help="Kafka's topics.", no_args_is_help=True)
 app.add_typer(topics, name="topics")
 sessions = typer.Typer(help="What became of a session's photos; its deletion.", no_args_is_help=True)
 app.add_typer(sessions, name="sessions")
+app.add_typer(dead_letters, name="dead-letters")
 app.command()(bench)
 app.command()(verify)
 

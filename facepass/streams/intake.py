@@ -21,6 +21,7 @@ from facepass.storage.database import Database
 from facepass.storage.generations import Generation
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
 from facepass.streams.dead_letter_limits import DeadLetterLimits, limits_of
+from facepass.streams.dead_letters import watch_open_letters
 from facepass.streams.faust_app import add_agent, batches, new_app
 from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.pipeline import Outlet, send_dead_letter
@@ -87,7 +88,7 @@ async def run_intake(
         app = intake_app(kafka, intake, worker)
         go_on_after_gaps(app, kafka)
         watchdog = Watchdog(worker, kafka, group=INTAKE_GROUP, topics=TOPICS, seconds=guards.watchdog_seconds)
-        await worker.run(app, [watchdog.watch_forever])
+        await worker.run(app, [watchdog.watch_forever, lambda: watch_open_letters(kafka)])
 
 
 def intake_app(kafka: KafkaSettings, intake: Intake, worker: Worker) -> faust.App:

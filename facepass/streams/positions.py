@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams.broker import kafka_errors
+from facepass.streams.topics import count_partitions
 
 _ANSWER_SECONDS = 10.0
 """aiokafka itself would ask on for as long as the brokers are away."""
@@ -47,19 +48,16 @@ class Positions:
     Every method raises TransientError `broker_unavailable`, also when the answer takes longer than ten seconds.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, settings: KafkaSettings, consumer: AIOKafkaConsumer) -> None:
+        self._settings = settings
         self._consumer = consumer
 
     async def partitions(self, topics: Sequence[str]) -> set[TopicPartition]:
         """All partitions of those topics that exist."""
         with kafka_errors():
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._consumer.topics()
-        return {
-            TopicPartition(topic, number)
-            for topic in topics
-            for number in self._consumer.partitions_for_topic(topic) or ()
-        }
+                counts = await count_partitions(self._settings, topics)
+        return {TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)}
 
     async def read(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """The positions, asked for in an order in which no moving group seems to be out of its topic."""
@@ -103,6 +101,6 @@ async def open_positions(settings: KafkaSettings, group: str) -> AsyncIterator[P
     try:
         with kafka_errors():
             await consumer.start()
-        yield Positions(consumer)
+        yield Positions(settings, consumer)
     finally:
         await consumer.stop()

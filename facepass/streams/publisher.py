@@ -61,7 +61,8 @@ class Publisher:
     async def publish(self, event: Event, *, key: str | None = None, origin_api: bool = False) -> Origin:
         """Publish one event, under `key` or the key that its topic prescribes."""
         headers = [(ORIGIN_HEADER, ORIGIN_API)] if origin_api else []
-        return await self._send(event.topic, event.to_bytes(), (key or _key(event)).encode(), headers)
+        name = (key or _key(event)).encode()
+        return await self.send(event.topic, event.to_bytes(), key=name, headers=headers)
 
     async def publish_all(self, events: Sequence[Event]) -> list[Origin]:
         """Publish many at once; the result keeps their order, Kafka need not."""
@@ -77,15 +78,31 @@ class Publisher:
             value = None
         # Other clients can send records with neither key nor value; aiokafka asserts that there is one.
         key = b"" if letter.key is None and value is None else letter.key
-        origin = await self._send(DEAD_LETTERS_TOPIC, value, key, headers)
+        origin = await self.send(DEAD_LETTERS_TOPIC, value, key=key, headers=headers)
         dead_letters_total.labels(code=letter.code).inc()
         return origin
 
-    async def _send(
-        self, topic: str, value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes]]
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
+        occurred_at: datetime | None = None,
     ) -> Origin:
+        """Send a record as it is; its timestamp is `occurred_at`, or else the time of sending."""
         with kafka_errors():
-            sent = await self._producer.send_and_wait(topic, value, key=key, headers=list(headers))
+            sent = await self._producer.send_and_wait(
+                topic,
+                value,
+                key=key,
+                headers=list(headers),
+                partition=partition,
+                # Kafka knows no time before 1970.
+                timestamp_ms=None if occurred_at is None else max(0, int(occurred_at.timestamp() * 1000)),
+            )
         return Origin(topic=sent.topic, partition=sent.partition, offset=sent.offset)
 
 
