@@ -92,6 +92,28 @@ def local_stack(options: StackOptions, *, report: Callable[[str], None]) -> Iter
 
 def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None]) -> Stack:
     logs = options.data_dir / "logs"
+    database, kafka, children = _start_stores(stack, options, logs, report)
+    report("starting intake, ingest, serve")
+    ports = {"intake": free_port(), "ingest": free_port(), "control": free_port()}
+    environment = _environment(options, database, kafka)
+    children += stack.enter_context(_processes(options, ports, logs, environment, report))
+    running = Stack(
+        http=f"http://{_bracketed(options.host)}:{options.port}",
+        control=f"http://127.0.0.1:{ports['control']}",
+        kafka=kafka,
+        database=database,
+        logs=logs,
+        children=tuple(children),
+    )
+    ready = {name: f"http://127.0.0.1:{ports[name]}/ready" for name in ("intake", "ingest")}
+    ready["serve"] = f"http://{_bracketed(_reachable(options.host))}:{options.port}/ready"
+    _wait_until_ready(running, ready)
+    return running
+
+
+def _start_stores(
+    stack: ExitStack, options: StackOptions, logs: Path, report: Callable[[str], None]
+) -> tuple[DatabaseSettings, KafkaSettings, list[Child]]:
     children: list[Child] = []
     report("starting PostgreSQL")
     uri = stack.enter_context(
@@ -105,46 +127,20 @@ def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None
     )
     kafka = KafkaSettings(kafka=address, kafka_idempotence=False, session_timeout_seconds=_SESSION_TIMEOUT_SECONDS)
     asyncio.run(create_topics(kafka))
-    report("starting intake, ingest, serve")
-    probes = {"intake": free_port(), "ingest": free_port()}
-    control = free_port()
-    children += stack.enter_context(
-        _processes(
-            options,
-            probes=probes,
-            control=control,
-            logs=logs,
-            environment=_environment(options, database, kafka),
-            report=report,
-        )
-    )
-    http = f"http://{_bracketed(options.host)}:{options.port}"
-    running = Stack(
-        http=http,
-        control=f"http://127.0.0.1:{control}",
-        kafka=kafka,
-        database=database,
-        logs=logs,
-        children=tuple(children),
-    )
-    ready = {name: f"http://127.0.0.1:{port}/ready" for name, port in probes.items()}
-    ready["serve"] = f"http://{_bracketed(_reachable(options.host))}:{options.port}/ready"
-    _wait_until_ready(running, ready)
-    return running
+    return database, kafka, children
 
 
 @contextmanager
 def _processes(
     options: StackOptions,
-    *,
-    probes: Mapping[str, int],
-    control: int,
+    ports: Mapping[str, int],
     logs: Path,
     environment: Mapping[str, str],
     report: Callable[[str], None],
 ) -> Iterator[list[Child]]:
-    arguments = {name: ["--metrics-port", str(port)] for name, port in probes.items()}
-    arguments["serve"] = ["--host", options.host, "--port", str(options.port), "--control-port", str(control)]
+    arguments = {name: ["--metrics-port", str(ports[name])] for name in ("intake", "ingest")}
+    arguments["serve"] = ["--host", options.host, "--port", str(options.port)]
+    arguments["serve"] += ["--control-port", str(ports["control"])]
     children: list[Child] = []
     try:
         for name, rest in arguments.items():
