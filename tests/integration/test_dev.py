@@ -24,6 +24,7 @@ async def test_indexes_stops_restarts_and_reports_a_dead_process(tmp_path: Path,
         assert [line for line in dev.lines if line.startswith("ready")] == [f"ready {dev.url}"]
         assert any(dev.kafka.kafka in line and "enable.idempotence=false" in line for line in dev.lines)
         assert any(str(tmp_path / "logs") in line for line in dev.lines)
+        assert any(line.startswith("control     http://127.0.0.1:") for line in dev.lines)
         await dev.publish("wedding", "a", "astronaut.png")
         dev.search_until("wedding", selfie, "a")
         status, output, errors = dev.end(signal.SIGTERM)
