@@ -1,6 +1,7 @@
 """Faust set up so that only consuming is left of it: no tables, no topics of its own, no web server, no files."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,10 @@ class _App(faust.App):
 
     async def on_first_start(self) -> None:
         """Faust would create folders for its tables here; there are none."""
+
+
+_App.logger = logging.getLogger("faust")
+"""Its own lines are the library's, and as quiet: by default they would bear this module's name."""
 
 
 def new_app(settings: KafkaSettings, *, app_id: str, buffered: int, newest_only: bool = False) -> faust.App:

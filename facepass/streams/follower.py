@@ -98,7 +98,13 @@ class Follower:
         await check_topics(self._kafka, [IndexUpdate.topic])
         app = self._new_app()
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        add_agent(app, IndexUpdate.topic, self.take_hints, on_error=failed.set_exception)
+
+        def fail(failure: Exception) -> None:
+            # A stop ends the agent too, when nobody waits for this any more.
+            if not failed.done():
+                failed.set_exception(failure)
+
+        add_agent(app, IndexUpdate.topic, self.take_hints, on_error=fail)
         try:
             await app.start()
             self._following = True
@@ -107,9 +113,11 @@ class Follower:
             stopped.cancel()
         finally:
             self._following = False
+            failure = failed.exception() if failed.done() else None
+            failed.cancel()
             await stop_app(app)
-        if failed.done():
-            failed.result()
+        if failure is not None:
+            raise failure
         raise TransientError(
             ErrorCode.BROKER_UNAVAILABLE, f"the consumer ended: {type(app.crash_reason).__name__}"
         )
