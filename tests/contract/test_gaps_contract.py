@@ -18,6 +18,7 @@ from facepass.ops.local.apache_kafka import ApacheKafka
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams.faust_app import add_agent, batches, new_app
 from facepass.streams.gaps import go_on_after_gaps
+from facepass.streams.positions import open_positions
 from facepass.streams.worker import Worker
 
 
@@ -143,3 +144,20 @@ async def test_without_a_gap_nothing_is_said(broker: str) -> None:
     assert taken == [b"1", b"2", b"3"]
     assert [line for line in logs if line["log_level"] == "error"] == []
     assert counted(topic) == (None, None)
+
+
+async def test_records_published_as_one_batch_and_read_are_no_gap(broker: str) -> None:
+    """The embedded broker's end offsets count the last batch as one record."""
+    topic, group = await new_topic(broker, 0), f"group-{uuid.uuid4().hex}"
+    producer = AIOKafkaProducer(bootstrap_servers=broker, linger_ms=50)
+    await producer.start()
+    try:
+        await asyncio.gather(*[await producer.send(topic, b"%d" % number) for number in range(40)])
+    finally:
+        await producer.stop()
+    await commit(broker, group, topic, 40)
+    partition = TopicPartition(topic, 0)
+    async with open_positions(KafkaSettings(kafka=broker), group) as positions:
+        position = (await positions.read([partition]))[partition]
+    assert not position.beyond_end
+    assert (position.committed, position.lag, position.dropped) == (40, 0, 0)
