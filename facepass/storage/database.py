@@ -148,8 +148,13 @@ async def _why_unreachable(settings: DatabaseSettings) -> FacePassError | None:
 
 
 async def _set_up(connection: Connection) -> None:
-    """Times come back in UTC: Python cannot hold the first and last hours of its range in other zones."""
+    """Times come back in UTC: Python cannot hold the first and last hours of its range in other zones.
+
+    Every statement is planned for its parameters. A plan kept from the first photos of an empty database reads
+    whole tables where a thousand photos come at once: seen, 730 registrations a second in place of 6,000.
+    """
     await connection.execute("SET TIME ZONE 'UTC'")
+    await connection.execute("SET plan_cache_mode = 'force_custom_plan'")
     await connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'")
     await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
     await connection.commit()
