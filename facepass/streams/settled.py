@@ -21,11 +21,16 @@ _log = get_logger(__name__)
 def settle_letter(
     event: PhotoEvent, record: Record | None, error: FacePassError | None, written: Written
 ) -> DeadLetter | None:
-    """The dead letter of a photo that this transaction gave up; None for every other.
+    """The dead letter of a photo that was given up; None for every other.
 
-    A photo whose record is gone, because the sweep took it from its row, gets one rebuilt from the row.
+    A photo whose record is gone, because the sweep took it from its row, gets one rebuilt from the row. A record
+    that comes again and finds its photo failed by itself gets its letter again: whoever wrote the row may have
+    died before the letter.
     """
-    if written.effect is not Effect.WRITTEN or written.update.status is not UpdateStatus.FAILED:
+    if written.update.status is not UpdateStatus.FAILED:
+        return None
+    again = record is not None and written.effect is Effect.DUPLICATE and _rests_on(written, event)
+    if written.effect is not Effect.WRITTEN and not again:
         return None
     code = written.update.code or ErrorCode.INTERNAL
     text = error.message if error is not None else str(code)
@@ -51,6 +56,11 @@ def settle_letter(
         text=text,
         rebuilt=True,
     )
+
+
+def _rests_on(written: Written, event: PhotoEvent) -> bool:
+    """Whether what the row says is about this very event."""
+    return written.update.occurred_at == event.occurred_at
 
 
 def tell(event: PhotoEvent, outcome: PhotoOutcome | None, written: Written, *, taken_at: float) -> None:
