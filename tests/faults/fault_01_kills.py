@@ -71,6 +71,17 @@ def test_serve_killed_while_it_loads_a_shard(scene: Scene) -> None:
     assert all(worker.running() for worker in workers)
 
 
+@pytest.mark.timeout(200)
+def test_a_kill_between_the_commit_and_the_dead_letter(scene: Scene) -> None:
+    scene.world.intake().wait_until_ready()
+    doomed = scene.world.ingest(trick=("kill", "after-commit", "1")).wait_until_ready()
+    session = scene.session("letters")
+    scene.driver.index_many([(session, name, name) for name in ("damaged", "text", "missing", "lisa")])
+    assert doomed.ended(within=60) == -9
+    scene.world.ingest()
+    scene.settle(90)
+
+
 def _hold_at_all_times(scene: Scene) -> None:
     scene.verifier.check_ledger()
     scene.verifier.check_offsets(scene.table)

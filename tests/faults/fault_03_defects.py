@@ -5,6 +5,7 @@ import time
 import pytest
 from faults.suite import Scene
 from faults.tricked import POINTS
+from faults.world import WATCHDOG_SECONDS
 
 CASES = [
     (what, point)
@@ -23,7 +24,7 @@ def test_in_the_middle_of_a_batch(scene: Scene, what: str, point: str) -> None:
     session = scene.session("defect")
     worker = scene.world.ingest(trick=(what, point, "2"))
     scene.driver.index_many([(session, f"photo-{number}", "lisa") for number in range(40)])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 4 * WATCHDOG_SECONDS
     while worker.running() and (amiss := _unsettled(scene)) and time.monotonic() < deadline:
         time.sleep(0.5)
     scene.verifier.check_ledger()

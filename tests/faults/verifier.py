@@ -276,6 +276,9 @@ class Verifier:
                     within,
                     lambda s=session, t=threshold: f"{s}: {self.search_amiss(url, s, selfie, t)}",  # type: ignore[misc]
                 )
+        # A shard that went wrong would be dropped, and so be right by now.
+        metrics = httpx.get(f"{url}/metrics").text
+        assert "shard_mismatches_total 0.0" in metrics, "the replica has found a shard of its own that was wrong"
 
     def search_amiss(self, url: str, session: str, selfie: str, threshold: float) -> str | None:
         """What is wrong with one answer; None when it is exact."""

@@ -25,6 +25,8 @@ TRICKED = str(Path(__file__).with_name("tricked.py"))
 SESSION_SECONDS = 6
 LEASE_SECONDS = 5
 PARTITIONS = 4
+WATCHDOG_SECONDS = 15
+"""Three times as much for a batch under way: longer than any hold of the suite that is to be survived."""
 
 STARTS_WITHIN = 90.0
 """Seconds for a process to be ready on a busy machine; nothing is asserted about it."""
@@ -254,6 +256,7 @@ def _settings(photos: Path) -> dict[str, str]:
         "FACEPASS_LEASE_SECONDS": str(LEASE_SECONDS),
         "FACEPASS_TOPIC_PARTITIONS": str(PARTITIONS),
         "FACEPASS_SWEEP_SECONDS": "1",
+        "FACEPASS_WATCHDOG_SECONDS": str(WATCHDOG_SECONDS),
         "FACEPASS_BATCH_PHOTOS": "16",
         "FACEPASS_THREADS": "1",
         "FACEPASS_LOG_FORMAT": "json",
