@@ -16,7 +16,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 # requirements/*overrides.txt). --no-compile: Python compiles the few modules that are used, at their first import.
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-deps --no-compile
 
-.PHONY: help setup demo dev test check format lock bench clean
+.PHONY: help setup demo dev test faults soak check format lock bench clean
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
@@ -38,6 +38,18 @@ test: $(VENV)/ready-dev ## all tests, with line and branch coverage; ARGS="-k na
 		shares = t["percent_statements_covered"], t["percent_branches_covered"]; \
 		print("lines %.1f %%, branches %.1f %%, each at least 80 %%" % shares); \
 		sys.exit(min(shares) < $(if $(ARGS),0,80))'
+
+# Its test files are named so that plain pytest leaves them alone; all that is random comes from the seed.
+FAULTS = seed=$${FACEPASS_FAULT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+	echo "FACEPASS_FAULT_SEED=$$seed makes the same run again"; \
+	FACEPASS_FAULT_SEED=$$seed FACEPASS_STATEFUL_EXAMPLES=100 $(BIN)/python -m pytest --hypothesis-seed=$$seed \
+	-o python_files='fault_*.py test_stateful_model.py'
+
+faults: $(VENV)/ready-dev ## kills, outages, floods of duplicates: nothing is lost; FACEPASS_FAULT_SEED=... repeats a run
+	@$(FAULTS) tests/property/test_stateful_model.py tests/faults $(ARGS)
+
+soak: $(VENV)/ready-dev ## thirty minutes of sessions created, searched and deleted
+	@FACEPASS_SOAK_SECONDS=1800; export FACEPASS_SOAK_SECONDS; $(FAULTS) --timeout 2400 tests/faults/fault_14_churn.py $(ARGS)
 
 check: $(VENV)/ready-dev ## ruff, mypy strict, import-linter, .env.example and locks up to date
 	$(BIN)/ruff check .
