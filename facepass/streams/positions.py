@@ -78,20 +78,25 @@ class Positions:
     async def _confirmed(self, partition: TopicPartition, position: Position) -> Position:
         """The embedded broker counts a topic's last batch as one record: its end can lie before what was read."""
         committed = position.committed
-        if committed and position.beyond_end and await self.has_record(partition, committed - 1):
-            return replace(position, end=committed)
-        return position
+        if committed is None or not position.beyond_end or position.end == position.begin:
+            return position
+        last = max(await self._offsets_from(partition, position.end - 1), default=0)
+        return replace(position, end=committed) if last >= committed - 1 else position
 
     async def has_record(self, partition: TopicPartition, offset: int) -> bool:
         """Whether the broker hands out a record at or after `offset`; not every offset has one (transactions)."""
+        return bool(await self._offsets_from(partition, offset))
+
+    async def _offsets_from(self, partition: TopicPartition, offset: int) -> list[int]:
+        """Offsets of the records that one fetch brings. Ask only from where the topic is: beyond its end the
+        embedded broker does not answer at all."""
         with kafka_errors():
             async with asyncio.timeout(_ANSWER_SECONDS):
                 self._consumer.assign([partition])
                 self._consumer.seek(partition, offset)
-                found = await self._consumer.getmany(partition, timeout_ms=5000, max_records=1)
+                found = await self._consumer.getmany(partition, timeout_ms=5000)
                 self._consumer.unsubscribe()
-        # An offset that the topic does not have is answered from its beginning.
-        return any(record.offset >= offset for records in found.values() for record in records)
+        return [record.offset for records in found.values() for record in records]
 
 
 @asynccontextmanager
