@@ -148,9 +148,7 @@ async def test_of_a_batch_that_passes_the_limit_nothing_is_written_or_buried(
             database=database, generation=generation, outlet=outlet, limits=DeadLetterLimits(per_minute=1)
         )
         with pytest.raises(PermanentError, match="too_many_dead_letters"):
-            await register(
-                intake, [record(0, GOOD % 0), record(1, b"bad"), record(2, GOOD % 1), record(3, b"bad")]
-            )
+            await register(parts, [record(0, GOOD % 0), record(1, b"bad"), record(2, GOOD % 1), record(3, b"bad")])
         assert (rows(database_settings), outlet.letters) == (0, 0)
         await register(parts, [record(0, GOOD % 0), record(1, b"bad")])
         assert (rows(database_settings), outlet.letters) == (1, 1)
