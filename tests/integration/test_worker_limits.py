@@ -168,13 +168,7 @@ def test_a_consumer_that_stands_still_ends_the_process_with_status_4_even_if_it_
             "d._STATEMENT_SECONDS = 3600\n"
             "threading.Thread(target=time.sleep, args=(3600,)).start()\n"
         )
-        process = intake(
-            broker,
-            database_settings,
-            FACEPASS_WATCHDOG_SECONDS="1",
-            PYTHONPATH=str(tmp_path),
-            FACEPASS_THREADS="1",
-        )
+        process = intake(FACEPASS_WATCHDOG_SECONDS="1", PYTHONPATH=str(tmp_path))
         _, said = process.communicate(timeout=60)
     assert process.returncode == 4, said
     assert "no event of topic photo-indexed was finished" in said
