@@ -25,7 +25,8 @@ _LOOK_SECONDS = 5.0
 _LOOKS = 10
 """In the time after which a consumer counts as stalled, at least."""
 _BATCH_FACTOR = 3.0
-"""A batch under way may take this many times as long; also a process without partitions, whose fellow works."""
+"""A batch under way may take this many times as long; also a topic of which this process holds no partition, since
+its fellow works."""
 
 
 class Standstill:
@@ -105,10 +106,13 @@ class Watchdog:
         while True:
             await asyncio.sleep(self._pause)
             held = self._worker.held
-            found = await positions.read(held or await positions.partitions(self._topics))
+            # Of a topic that was deleted and created again the group may hold nothing, and never know of it.
+            not_held = [topic for topic in self._topics if all(topic != partition.topic for partition in held)]
+            watched = held | await positions.partitions(not_held) if not_held else held
+            found = await positions.read(watched)
             now, before = monotonic(), last
             last = now
-            self._tell(found if held else {})
+            self._tell({partition: position for partition, position in found.items() if partition in held})
             if waits_under_way():
                 self._standstill.excuse()
             for topic, partition in self._standstill.look(found, min(now - before, 2 * self._pause)).items():
@@ -133,7 +137,7 @@ class Watchdog:
     ) -> None:
         seconds = self._standstill.seconds(partition)
         # What a batch has finished is committed a little after its end.
-        at_work = self._worker.idle_seconds < self._limit or not self._worker.held
+        at_work = self._worker.idle_seconds < self._limit or partition not in self._worker.held
         if not self._limit or seconds <= self._limit * (_BATCH_FACTOR if at_work else 1.0):
             return
         if not await positions.has_record(partition, max(position.begin, position.committed or 0)):
