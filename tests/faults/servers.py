@@ -72,6 +72,16 @@ class PostgresServer:
             time.sleep(0.02)
         self.stop()
 
+    def start_if_down(self) -> None:
+        """It may have given up by itself."""
+        try:
+            down = not _alive(self.pid())
+        except OSError:
+            down = True
+        if down:
+            self.stop()
+            self.start()
+
     def pid(self) -> int:
         return int((self.directory / "postmaster.pid").read_text().split("\n", 1)[0])
 

@@ -7,6 +7,8 @@ The product knows nothing of it: the function at the point is wrapped here. At i
 - `hold`: it makes FILE.reached and stands still there as long as FILE exists;
 - `fail`: a RuntimeError is raised, as by a defect;
 - `cancel`: the task that passes is cancelled.
+
+`watch writes 1 FILE` notes in FILE the path of every file that is opened for writing.
 """
 
 import asyncio
@@ -166,12 +168,26 @@ POINTS = {
 }
 
 
+def watch_writes(file: Path) -> None:
+    """By Python's audit events, which `open`, `os.open` and `tempfile` raise."""
+    notes = file.open("a", buffering=1)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str | bytes) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            notes.write(f"{os.fsdecode(arguments[0])}\n")
+
+    sys.addaudithook(hook)
+
+
 def main() -> None:
     global _trick  # noqa: PLW0603 - one trick of one process
     separator = sys.argv.index("--")
     what, point, passes, *file = sys.argv[1:separator]
     _trick = Trick(what, passes, *file)
-    POINTS[point]()
+    if what == "watch":
+        watch_writes(Path(file[0]))
+    else:
+        POINTS[point]()
     sys.argv = ["facepass", *sys.argv[separator + 1 :]]
     from facepass.ops.cli import main as run  # noqa: PLC0415 - after the points are set
 

@@ -115,7 +115,7 @@ class Verifier:
 
     def lag(self) -> list[str]:
         """Records that a group has not committed."""
-        ends, committed = self._patiently(self._ends_and_committed)
+        ends, committed = self._patiently(self.positions)
         return [
             f"{group} has committed {committed[group].get(partition, 0)} of {end} in {partition}"
             for group, topics in GROUPS.items()
@@ -204,7 +204,7 @@ class Verifier:
 
     def check_offsets(self, table: Table) -> None:
         """Invariant 5, at any moment: what a group has committed has an outcome, in a row or as a dead letter."""
-        _, committed = self._patiently(self._ends_and_committed)  # before the rows, which only move on
+        _, committed = self._patiently(self.positions)  # before the rows, which only move on
         rows, fences, letters = self.rows(table.sessions), self._fences(table.sessions), self.dead_letters()
         buried = {letter.origin for letter in letters}
 
@@ -433,7 +433,8 @@ class Verifier:
         finally:
             await consumer.stop()
 
-    async def _ends_and_committed(self) -> tuple[dict[TopicPartition, int], dict[str, dict[TopicPartition, int]]]:
+    async def positions(self) -> tuple[dict[TopicPartition, int], dict[str, dict[TopicPartition, int]]]:
+        """Where each topic of Pixora's ends, and what each group has committed of it."""
         partitions = await self._partitions(sorted({topic for topics in GROUPS.values() for topic in topics}))
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
         consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
