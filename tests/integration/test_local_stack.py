@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,8 +52,13 @@ def test_postgres_of_another_version_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_postgres_in_a_directory_too_deep_for_a_socket(tmp_path: Path) -> None:
+@pytest.mark.parametrize("temporary_too", [False, True])
+def test_postgres_in_a_directory_too_deep_for_a_socket(
+    tmp_path: Path, temporary_too: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deep = tmp_path / ("d" * 120)
+    if temporary_too:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 120)))
     with embedded_postgres(deep, log=tmp_path / "log", durable=False) as uri, psycopg.connect(uri) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 

@@ -144,13 +144,20 @@ def _prepare(directory: Path) -> None:
 @contextmanager
 def _socket_directory(directory: Path) -> Iterator[Path]:
     """The data directory itself where the path is short enough for a Unix socket, else a temporary one."""
-    if len(os.fsencode(directory / ".s.PGSQL.5432")) <= _SOCKET_PATH_BYTES:
+    if _fits(directory):
         yield directory
         return
-    with tempfile.TemporaryDirectory(prefix="facepass-") as made:
+    # TMPDIR may be as deep as the data directory.
+    parent = tempfile.gettempdir() if _fits(Path(tempfile.gettempdir(), "facepass-12345678")) else "/tmp"  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="facepass-", dir=parent) as made:
         if os.geteuid() == 0:
             os.chown(made, _SERVICE_ID, _SERVICE_ID)
         yield Path(made)
+
+
+def _fits(directory: Path) -> bool:
+    """Whether a Unix socket in `directory` has a path short enough."""
+    return len(os.fsencode(directory / ".s.PGSQL.5432")) <= _SOCKET_PATH_BYTES
 
 
 def _wait_for_predecessor(directory: Path, patience: float) -> None:
