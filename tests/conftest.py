@@ -116,6 +116,16 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
         yield broker
 
 
+@pytest.fixture(params=["embedded", "apache"])
+def broker(request: pytest.FixtureRequest) -> str:
+    """Address of each kind of broker in turn, for contract tests."""
+    if request.param == "embedded":
+        address: str = request.getfixturevalue("kafka")
+        return address
+    apache: ApacheKafka = request.getfixturevalue("apache")
+    return apache.address
+
+
 _FIGURES = pytest.StashKey[list[str]]()
 
 

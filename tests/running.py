@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterable
@@ -42,6 +44,16 @@ class Running:
             "FACEPASS_KAFKA_IDEMPOTENCE": "false",
             "FACEPASS_PHOTOS": str(self.photos),
         }
+
+    def facepass(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of `facepass` on this system."""
+        return subprocess.run(
+            [sys.executable, "-m", "facepass.ops.cli", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.http, trust_env=False, timeout=60.0)

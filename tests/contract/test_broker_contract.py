@@ -11,19 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from facepass.ops.local.apache_kafka import ApacheKafka
-
 PATIENCE = 30.0
-
-
-@pytest.fixture(params=["embedded", "apache"])
-def broker(request: pytest.FixtureRequest) -> str:
-    """Address of each kind of broker in turn."""
-    if request.param == "embedded":
-        address: str = request.getfixturevalue("kafka")
-        return address
-    apache: ApacheKafka = request.getfixturevalue("apache")
-    return apache.address
 
 
 @pytest.fixture

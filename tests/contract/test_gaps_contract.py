@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
@@ -20,15 +19,6 @@ from facepass.streams.faust_app import add_agent, batches, new_app
 from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.positions import open_positions
 from facepass.streams.worker import Worker
-
-
-@pytest.fixture(params=["embedded", "apache"])
-def broker(request: pytest.FixtureRequest) -> str:
-    if request.param == "embedded":
-        address: str = request.getfixturevalue("kafka")
-        return address
-    apache: ApacheKafka = request.getfixturevalue("apache")
-    return apache.address
 
 
 @asynccontextmanager

@@ -7,19 +7,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams_support import commit, kafka_settings
 
-from facepass.ops.local.apache_kafka import ApacheKafka
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.streams.topic_reader import TopicReader, open_topic_reader
-
-
-@pytest.fixture(params=["embedded", "apache"])
-def broker(request: pytest.FixtureRequest) -> str:
-    """Address of each kind of broker in turn."""
-    if request.param == "embedded":
-        address: str = request.getfixturevalue("kafka")
-        return address
-    apache: ApacheKafka = request.getfixturevalue("apache")
-    return apache.address
 
 
 @pytest.fixture

@@ -1,21 +1,8 @@
 """`facepass sessions`: what an operator sees of a session, and the receipt of a deletion."""
 
-import subprocess
-import sys
-
 import pytest
 from running import Running, found, new_session
 from samples import astronaut_jpeg, group_jpeg
-
-
-def facepass(running: Running, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "facepass.ops.cli", *arguments],
-        env=running.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +21,7 @@ def session(running: Running) -> str:
 
 
 def test_show_prints_the_ledger_and_why_photos_failed(running: Running, session: str) -> None:
-    result = facepass(running, "sessions", "show", session)
+    result = running.facepass("sessions", "show", session)
     assert result.returncode == 0, result.stderr
     for expected in ("7 on 2 photos", "unsupported_image", "photo_not_found", "photo-indexed["):
         assert expected in result.stdout, result.stdout
@@ -42,7 +29,7 @@ def test_show_prints_the_ledger_and_why_photos_failed(running: Running, session:
 
 def test_show_and_delete_of_what_is_unknown_say_so(running: Running, session: str) -> None:
     for arguments in (["show", "nobody"], ["delete", "nobody"], ["delete", session, "--photo", "nobody"]):
-        result = facepass(running, "sessions", *arguments)
+        result = running.facepass("sessions", *arguments)
         assert result.returncode == 1
         assert "not_found" in result.stderr
         assert "Traceback" not in result.stderr
@@ -53,12 +40,12 @@ def test_a_deleted_photo_and_then_the_session_are_gone_when_the_receipt_is_print
 ) -> None:
     assert found(running.search(session, astronaut_jpeg())) == {"astronaut"}
 
-    result = facepass(running, "sessions", "delete", session, "--photo", "astronaut")
+    result = running.facepass("sessions", "delete", session, "--photo", "astronaut")
     assert result.returncode == 0, result.stderr
     assert "1 before, 0 now" in result.stdout
     assert found(running.search(session, astronaut_jpeg())) == set()
 
-    result = facepass(running, "sessions", "delete", session)
+    result = running.facepass("sessions", "delete", session)
     assert result.returncode == 0, result.stderr
     assert "6 before, 0 now" in result.stdout
     with pytest.raises(AssertionError, match="session_not_found"):

@@ -1,7 +1,6 @@
 """`facepass verify` as a command on the whole system: quiet while it works, loud when something was changed."""
 
 import subprocess
-import sys
 import threading
 
 import psycopg
@@ -11,13 +10,7 @@ from samples import astronaut_jpeg, group_jpeg
 
 
 def verify(running: Running, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "facepass.ops.cli", "verify", "--replica", running.control, *arguments],
-        env=running.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return running.facepass("verify", "--replica", running.control, *arguments)
 
 
 @pytest.fixture(scope="module")
