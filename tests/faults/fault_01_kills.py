@@ -46,7 +46,7 @@ def test_fifty_kills_of_ingest_at_random_moments(scene: Scene) -> None:
             victim = scene.randomness.randrange(len(workers))
             workers[victim].kill()
             workers[victim] = scene.world.ingest()
-    scene.settle(150)
+    scene.settle_and_compare(150)
 
 
 @pytest.mark.timeout(300)

@@ -30,7 +30,7 @@ def test_tenfold_duplicates_in_any_order(scene: Scene) -> None:
     pick.shuffle(sends)
     for send in sends:
         send()
-    scene.settle(90)
+    scene.settle_and_compare(90)
     serve = scene.world.serve().wait_until_ready()
     scene.verifier.check_searches(serve.url, scene.table, selfie="lisa")
 

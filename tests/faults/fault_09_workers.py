@@ -31,7 +31,7 @@ def test_one_to_three_to_one_with_a_zombie(scene: Scene) -> None:
         load(3)
         second.kill()
         load(2)
-    scene.settle(120)
+    scene.settle_and_compare(120)
     assert first.running(), first.tail()
     assert intake.running(), intake.tail()
 

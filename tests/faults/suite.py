@@ -58,6 +58,12 @@ class Scene:
         self.verifier.wait_until_settled(self.table, within, also=self.tails)
         self.verifier.check(self.table)
 
+    def settle_and_compare(self, within: float) -> None:
+        """As `settle`; then FacePass's own `verify` must find as little as the suite's verifier."""
+        self.settle(within)
+        done = self.world.command("verify")
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def acknowledge_deletions(self, within: float) -> None:
         """Wait as whoever deletes waits, after the deletions' commit: until no replica serves what was there."""
         as_of = self.verifier.query("SELECT clock_timestamp()")[0][0]
