@@ -4,31 +4,21 @@ It imports nothing of FacePass: what it knows of the tables and topics it knows 
 of the product cannot hide in code that both share.
 """
 
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
 
 import httpx
 import numpy as np
 import psycopg
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-from faults.loop_thread import LoopThread
+from aiokafka import TopicPartition
 from faults.pictures import Picture
-from faults.table import ABSENT, Key, Sent, Table
+from faults.reading import GROUPS, Reader, Vectors
+from faults.table import ABSENT, Sent, Table
 from faults.waiting import wait_for
-from numpy.typing import NDArray
 
-GROUPS = {
-    "facepass-intake": ("photo-indexed", "photo-deleted", "session-deleted", "session-updated"),
-    "facepass-ingest": ("photo-indexed",),
-}
 STATES = ("pending", "indexed", "no_face", "filtered", "failed", "deleted")
-DEAD_LETTERS = "facepass-dead-letters"
 ALIKE = 0.999
 """The least cosine between a stored vector and that of a clean run: equal, in the words of invariant 2."""
 SCORE_BAND = 2e-3
@@ -36,42 +26,13 @@ SCORE_BAND = 2e-3
 MATCH = 0.7
 """The similarity that the operating point of a model maps to."""
 
-KAFKA_PATIENCE = 60.0
-"""Seconds, for a broker that a test has restarted."""
-
-Vectors = NDArray[np.float64]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhotoRow:
-    state: str
-    error: str | None
-    occurred_at: datetime | None
-    attempts: int
-    faces_stored: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    origin: Sent
-    code: str
-    headers: Mapping[str, bytes]
-    value: bytes | None
-
 
 @dataclass(slots=True)
-class Verifier:
-    """Reads around every proxy.
-
-    Attributes:
-        database: gives the URI of PostgreSQL, which may have moved since.
-        reference: s3_key to the vectors of a clean run, shape (faces, size), each row normalised.
+class Verifier(Reader):
+    """Attributes:
+    reference: s3_key to the vectors of a clean run, shape (faces, size), each row normalised.
     """
 
-    database: Callable[[], str]
-    kafka: str
-    loop: LoopThread
     pictures: Mapping[str, Picture]
     reference: dict[str, Vectors] = field(default_factory=dict)
 
@@ -79,7 +40,7 @@ class Verifier:
 
     def learn(self, session: str) -> None:
         """Take the vectors of a session indexed without faults, whose photos are named after their pictures."""
-        faces = self._faces([session])
+        faces = self.faces([session])
         for name, picture in self.pictures.items():
             vectors = faces.get((session, name), [])
             assert len(vectors) == len(picture.people), (
@@ -125,7 +86,7 @@ class Verifier:
 
     def wait_for_fence(self, session: str, photo: str | None, within: float = 30.0) -> None:
         """Wait until a deletion is in the rows."""
-        wait_for(lambda: (session, photo) in self._fences([session]), within, f"the fence of {session} {photo}")
+        wait_for(lambda: (session, photo) in self.fences([session]), within, f"the fence of {session} {photo}")
 
     # the invariants ---------------------------------------------------------------------------------------
 
@@ -140,7 +101,7 @@ class Verifier:
 
     def check_ledger(self) -> None:
         """Invariant 1, of every session, at any moment: one snapshot."""
-        with self._snapshot() as connection:
+        with self.snapshot() as connection:
             ledger = connection.execute(
                 f"SELECT session_id, generation, {', '.join(STATES)}, photo_count, face_count"
                 " FROM session_generations"
@@ -182,7 +143,7 @@ class Verifier:
 
     def _faces_amiss(self, table: Table) -> list[str]:
         """Invariant 2: who is on which photo, as in a clean run; nothing besides."""
-        found, size = self._faces(table.sessions), self.vector_size()
+        found, size = self.faces(table.sessions), self.vector_size()
         amiss = [f"faces of {key}, which the table does not know" for key in found if key not in set(table.photos)]
         for key in table.photos:
             faces = found.get(key, [])
@@ -205,7 +166,7 @@ class Verifier:
     def check_offsets(self, table: Table) -> None:
         """Invariant 5, at any moment: what a group has committed has an outcome, in a row or as a dead letter."""
         _, committed = self._patiently(self.positions)  # before the rows, which only move on
-        rows, fences, letters = self.rows(table.sessions), self._fences(table.sessions), self.dead_letters()
+        rows, fences, letters = self.rows(table.sessions), self.fences(table.sessions), self.dead_letters()
         buried = {letter.origin for letter in letters}
 
         def past(group: str, sent: Sent) -> bool:
@@ -319,7 +280,7 @@ class Verifier:
         query = self.reference[self.pictures[selfie].key][0]
         return {
             photo: max(float(np.clip(vector @ query, -1, 1)) for vector, _ in faces)
-            for (_, photo), faces in self._faces([session]).items()
+            for (_, photo), faces in self.faces([session]).items()
         }
 
     def _cosine_at(self, similarity: float) -> float:
@@ -330,142 +291,6 @@ class Verifier:
         if similarity <= MATCH:
             return similarity / MATCH * (at_match + 1) - 1
         return at_match + (similarity - MATCH) / (1 - MATCH) * (1 - at_match)
-
-    # reading ----------------------------------------------------------------------------------------------
-
-    def _snapshot(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(self.database())
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        return connection
-
-    def query(self, statement: str, *values: object) -> list[Any]:
-        with psycopg.connect(self.database(), autocommit=True) as connection:
-            return connection.execute(statement, values).fetchall()
-
-    def execute(self, statement: str, *values: object) -> None:
-        with psycopg.connect(self.database(), autocommit=True) as connection:
-            connection.execute(statement, values)
-
-    def rows(self, sessions: Sequence[str]) -> dict[Key, PhotoRow]:
-        rows = self.query(
-            "SELECT session_id, photo_id, r.state, error, r.occurred_at, attempts, faces_stored"
-            " FROM photo_results AS r JOIN generations AS g USING (generation)"
-            " WHERE g.state = 'active' AND session_id = ANY(%s)",
-            list(sessions),
-        )
-        return {
-            (row[0], row[1]): PhotoRow(
-                state=row[2], error=row[3], occurred_at=row[4], attempts=row[5], faces_stored=row[6]
-            )
-            for row in rows
-        }
-
-    def vector_size(self) -> int:
-        return int(self.query("SELECT vector_size FROM generations WHERE state = 'active'")[0][0])
-
-    def _faces(self, sessions: Sequence[str]) -> dict[Key, list[tuple[Vectors, datetime]]]:
-        faces: dict[Key, list[tuple[Vectors, datetime]]] = defaultdict(list)
-        for session, photo, vector, at in self.query(
-            "SELECT session_id, photo_id, embedding::real[], f.occurred_at FROM face_embeddings AS f"
-            " JOIN generations AS g USING (generation) WHERE g.state = 'active' AND session_id = ANY(%s)"
-            " ORDER BY session_id, photo_id, face_index",
-            list(sessions),
-        ):
-            faces[session, photo].append((np.array(vector), at))
-        return faces
-
-    def _fences(self, sessions: Sequence[str]) -> dict[tuple[str, str | None], datetime]:
-        rows = self.query(
-            "SELECT session_id, NULL, deleted_at FROM sessions WHERE session_id = ANY(%s) UNION ALL"
-            " SELECT session_id, photo_id, deleted_at FROM photos WHERE session_id = ANY(%s)",
-            list(sessions),
-            list(sessions),
-        )
-        return {(session, photo): fence for session, photo, fence in rows if fence is not None}
-
-    def dead_letters(self) -> list[DeadLetter]:
-        """All of them; a redelivered event may have left more than one."""
-        letters = []
-        for record in self.records(DEAD_LETTERS):
-            headers = dict(record.headers)
-            letters.append(
-                DeadLetter(
-                    origin=Sent(
-                        headers["facepass-topic"].decode(),
-                        int(headers["facepass-partition"]),
-                        int(headers["facepass-offset"]),
-                    ),
-                    code=headers["facepass-error-code"].decode(),
-                    headers=headers,
-                    value=record.value,
-                )
-            )
-        return letters
-
-    def records(self, topic: str) -> list[Any]:
-        """Every record that the topic holds."""
-        return self._patiently(lambda: self._records(topic))
-
-    def _patiently(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """A broker that has just started does not answer everything yet."""
-        deadline = time.monotonic() + KAFKA_PATIENCE
-        while True:
-            try:
-                return self.loop.run(work())
-            except (KafkaError, TimeoutError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.3)
-
-    async def _records(self, topic: str) -> list[Any]:
-        partitions = await self._partitions([topic])
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
-            found: list[Any] = []
-            while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += records
-            return found
-        finally:
-            await consumer.stop()
-
-    async def positions(self) -> tuple[dict[TopicPartition, int], dict[str, dict[TopicPartition, int]]]:
-        """Where each topic of Pixora's ends, and what each group has committed of it."""
-        partitions = await self._partitions(sorted({topic for topics in GROUPS.values() for topic in topics}))
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
-        await admin.start()
-        await consumer.start()
-        try:
-            committed = {
-                group: {
-                    partition: at.offset
-                    for partition, at in (await admin.list_consumer_group_offsets(group)).items()
-                    if at.offset >= 0
-                }
-                for group in GROUPS
-            }
-            return await consumer.end_offsets(partitions), committed
-        finally:
-            await consumer.stop()
-            await admin.close()
-
-    async def _partitions(self, topics: list[str]) -> list[TopicPartition]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        await admin.start()
-        try:
-            described = await admin.describe_topics(topics)
-        finally:
-            await admin.close()
-        return [
-            TopicPartition(topic["topic"], partition["partition"])
-            for topic in described
-            for partition in topic["partitions"]
-        ]
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:
