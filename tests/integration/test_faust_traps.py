@@ -57,11 +57,13 @@ async def test_a_stop_in_the_middle_of_a_batch_commits_nothing_of_it(
     settings = await with_topics(broker)
     await publish(settings, 25)
     worker, begun = Worker("w"), asyncio.Event()
+    taken: list[int] = []
 
     async def agent(stream: Any) -> None:
-        async for number, events in _counted(batches(stream, size=10, within=0.1)):
+        async for events in batches(stream, size=10, within=0.1):
+            taken.append(len(events))  # ten, or fewer if the broker hands them out more slowly
             with worker.batch():
-                if number == 1:
+                if len(taken) == 2:
                     begun.set()
                     await asyncio.Event().wait()  # the photo store hangs
                 for event in events:
@@ -69,7 +71,7 @@ async def test_a_stop_in_the_middle_of_a_batch_commits_nothing_of_it(
 
     async with running(worker, consuming(settings, worker, agent)):
         await asyncio.wait_for(begun.wait(), 30)
-    assert await committed(broker, GROUP, TOPIC) == [10]
+    assert await committed(broker, GROUP, TOPIC) == taken[:1]
 
 
 async def test_a_batch_under_way_is_finished_and_committed_before_the_end(broker: str) -> None:
@@ -168,13 +170,6 @@ async def test_an_idle_worker_commits_and_publishes_nothing(broker: str) -> None
         await eventually(lambda: worker.not_ready() is None)
         await asyncio.sleep(2.5)  # the commit timer runs once a second
     assert await committed(broker, GROUP, TOPIC) == [None]
-
-
-async def _counted(stream: Any) -> Any:
-    number = 0
-    async for item in stream:
-        yield number, item
-        number += 1
 
 
 def _listening() -> set[int]:
