@@ -118,6 +118,66 @@ class SearchSettings(_Group):
     searches_at_once: int = Field(default=64, ge=1, description="searches under way at most; beyond: 503")
 
 
+class IndexingSettings(_Group):
+    """search_api: calls that index or delete, and wait for the outcome."""
+
+    index_wait_seconds: float = Field(
+        default=30.0, gt=0, le=600, description="how long a call that indexes one photo waits for its outcome"
+    )
+    batch_wait_per_photo_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="what each photo of a batch adds to that"
+    )
+    delete_wait_seconds: float = Field(
+        default=90.0, gt=0, le=600, description="how long a deletion waits for all replicas; more than the lease"
+    )
+    idempotency_hours: float = Field(default=24.0, gt=0, description="how long an Idempotency-Key is remembered")
+
+
+class AccessSettings(_Group):
+    """search_api: who may call what, and how often."""
+
+    api_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="API keys with every scope, separated by commas, beside those of facepass keys",
+    )
+    session_tokens: Literal["off", "required"] = Field(
+        default="off", description="required: guests need the link of facepass sessions link"
+    )
+    unannounced: Literal["allow", "refuse"] = Field(
+        default="allow", description="sessions with photos that no session-updated event announced"
+    )
+    legacy: Literal["keys", "open", "off"] = Field(
+        default="keys", description="the old routes; keys: uploads and creating events need a key"
+    )
+    limit_index: str = Field(default="100/minute", description="index calls of one key at most; off: no limit")
+    limit_search: str = Field(
+        default="1000/minute", description="searches of one client address at most; off: no limit"
+    )
+    limit_storage: SecretStr = Field(
+        default=SecretStr("memory"), description="where limits are counted: memory, or redis://host:port"
+    )
+    trusted_proxies: str = Field(
+        default="", description="addresses or networks whose X-Forwarded-For is believed, separated by commas"
+    )
+    cors_origins: str = Field(
+        default="", description="origins whose pages may call the API, separated by commas; *: all"
+    )
+
+
+class PageSettings(_Group):
+    """search_api: the selfie page."""
+
+    photo_url: str = Field(
+        default="", description="address of a photo for guests, with {photo_id} and {session_id}; empty: ids only"
+    )
+    thumbnail_url: str = Field(
+        default="", description="the same for a small picture; empty: photo_url is shown small"
+    )
+    public_url: str = Field(
+        default="", description="address of this API as guests see it, for links; empty: http://localhost:8000"
+    )
+
+
 class LogSettings(_Group):
     """schemas: logs."""
 
@@ -139,6 +199,9 @@ GROUPS: tuple[type[_Group], ...] = (
     ShardSettings,
     LeaseSettings,
     SearchSettings,
+    IndexingSettings,
+    AccessSettings,
+    PageSettings,
     LogSettings,
 )
 """Every group, in the order of `.env.example`."""
