@@ -15,6 +15,7 @@ from facepass import __version__
 from facepass.ops.bench.command import bench
 from facepass.ops.dead_letters_command import dead_letters
 from facepass.ops.exit_statuses import exit_status
+from facepass.ops.local.kafka_kinds import KafkaKind
 from facepass.ops.unknown_settings import unknown_settings
 from facepass.ops.verify.command import verify
 from facepass.schemas.errors import ErrorCode, FacePassError
@@ -53,6 +54,9 @@ _HINTS = {
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP API.")]
 SessionArgument = Annotated[str, typer.Argument(help="The session's id.", metavar="SESSION")]
+Kafka = Annotated[
+    KafkaKind, typer.Option(help="Broker: embedded, or Apache Kafka, which needs Java 17 and Maven.")
+]
 MetricsPort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port for /metrics, /health and /ready; 0 takes a free one.")
 ]
@@ -203,10 +207,11 @@ def dev(
     *,
     host: Host = "127.0.0.1",
     port: Port = 8000,
-    kafka_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the embedded broker.")] = 9092,
-    data_dir: Annotated[
-        Path, typer.Option(help="Keeps PostgreSQL's data and the logs; made when it is not there.")
-    ] = Path("facepass-data"),
+    kafka: Kafka = KafkaKind.EMBEDDED,
+    kafka_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the broker.")] = 9092,
+    data_dir: Annotated[Path, typer.Option(help="Keeps all data and the logs; made when it is not there.")] = Path(
+        "facepass-data"
+    ),
     photos: Annotated[
         str, typer.Option(help="Where the photos are: a directory, or s3://bucket/prefix.")
     ] = "photos",
@@ -214,12 +219,15 @@ def dev(
     """Run everything with embedded parts in the foreground, until Ctrl-C. Prints `ready URL` when it is.
 
     PostgreSQL is kept in the data directory. The embedded broker keeps its topics in memory only: after a restart
-    what was indexed is still found, what was still waiting in Kafka is gone.
+    what was indexed is still found, what was still waiting in Kafka is gone. Apache Kafka (--kafka apache; needs
+    Java 17 and Maven) keeps them in the data directory.
     """
     from facepass.ops.dev import run_dev
     from facepass.ops.local.stack import StackOptions
 
-    run_dev(StackOptions(host=host, port=port, kafka_port=kafka_port, data_dir=data_dir, photos=photos))
+    run_dev(
+        StackOptions(host=host, port=port, kafka_port=kafka_port, data_dir=data_dir, photos=photos, kind=kafka)
+    )
 
 
 @app.command()
@@ -233,6 +241,7 @@ def demo(
         typer.Option(exists=True, dir_okay=False, help="A selfie to search them with; may be repeated."),
     ] = None,
     output: Annotated[Path, typer.Option(help="The contact sheet.")] = Path("demo-result.png"),
+    kafka: Kafka = KafkaKind.EMBEDDED,
     leave: Annotated[bool, typer.Option("--exit", help="End after the result instead of staying up.")] = False,
 ) -> None:
     """Show the main job: index photos from Kafka, search with selfies, print the matches, draw a contact sheet.
@@ -244,7 +253,7 @@ def demo(
 
     if (photos is None) != (not selfie):
         raise typer.BadParameter("--photos and --selfie belong together: give both, or neither for the samples")
-    raise typer.Exit(run_demo(photos=photos, selfies=selfie or [], output=output, stay=not leave))
+    raise typer.Exit(run_demo(photos=photos, selfies=selfie or [], output=output, kafka=kafka, stay=not leave))
 
 
 @app.command()

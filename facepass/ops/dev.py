@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from facepass.ops.local.kafka_kinds import KafkaKind
 from facepass.ops.local.stack import Stack, StackOptions, local_stack
 
 _LOOK_SECONDS = 0.2
@@ -45,7 +46,7 @@ def run_dev(options: StackOptions) -> None:
         stop_on_signals(),
         local_stack(options, report=lambda line: print(line, flush=True)) as stack,
     ):
-        for line in _addresses(stack):
+        for line in _addresses(stack, options.kind):
             print(line)
         print(f"ready {stack.http}", flush=True)
         watch(stack)
@@ -58,10 +59,17 @@ def watch(stack: Stack) -> NoReturn:
         time.sleep(_LOOK_SECONDS)
 
 
-def _addresses(stack: Stack) -> list[str]:
+_KAFKA_NOTES = {
+    KafkaKind.EMBEDDED: (
+        "embedded, in memory only; it refuses idempotent producers: set enable.idempotence=false"
+    ),
+    KafkaKind.APACHE: "Apache Kafka; its topics are kept in the data directory",
+}
+
+
+def _addresses(stack: Stack, kind: KafkaKind) -> list[str]:
     return [
-        f"Kafka       {stack.kafka.kafka} (embedded, in memory only; it refuses idempotent producers:"
-        " set enable.idempotence=false)",
+        f"Kafka       {stack.kafka.kafka} ({_KAFKA_NOTES[kind]})",
         f"PostgreSQL  {stack.database.database.get_secret_value()}",
         f"API         {stack.http}/docs",
         f"control     {stack.control} (for facepass verify --replica)",

@@ -31,11 +31,11 @@ _PROBE_KEY = "facepass-doctor-probe"
 """A photo that no store has: to be told so is proof of access."""
 
 _OPTIONAL = {
-    "chromium": "browser tests",
-    "java": "fault tests on Apache Kafka",
-    "mvn": "fault tests on Apache Kafka",
+    "chromium": "FacePass's own browser tests",
+    "java": "facepass dev --kafka apache, and FacePass's own tests on Apache Kafka",
+    "mvn": "facepass dev --kafka apache, and FacePass's own tests on Apache Kafka",
 }
-"""Programs that only tests use, and which."""
+"""Programs that are not needed in production, and what for they are."""
 
 
 class Verdict(StrEnum):
@@ -167,9 +167,7 @@ def _program(program: str, use: str) -> Finding:
     path = shutil.which(program)
     if path:
         return Finding(subject=program, verdict=Verdict.GOOD, text=path)
-    return Finding(
-        subject=program, verdict=Verdict.ABSENT, text="not found", mend=f"needed by FacePass's own {use} only"
-    )
+    return Finding(subject=program, verdict=Verdict.ABSENT, text="not found", mend=f"needed by {use} only")
 
 
 _MENDS = {

@@ -16,6 +16,7 @@ from facepass.ops.demo.contact_sheet import Band, write_contact_sheet
 from facepass.ops.demo.indexing import SESSION_ID, publish, wait_until_settled
 from facepass.ops.demo.samples import Sample, Selfie, Session, write_samples
 from facepass.ops.dev import stop_on_signals, watch
+from facepass.ops.local.kafka_kinds import KafkaKind
 from facepass.ops.local.ports import free_port
 from facepass.ops.local.stack import Stack, StackOptions, local_stack
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
@@ -36,7 +37,7 @@ class _Found:
     answer: SearchAnswer
 
 
-def run_demo(*, photos: Path | None, selfies: Sequence[Path], output: Path, stay: bool) -> int:
+def run_demo(*, photos: Path | None, selfies: Sequence[Path], output: Path, kafka: KafkaKind, stay: bool) -> int:
     """Run the demo; with `stay` until Ctrl-C.
 
     Args:
@@ -58,6 +59,7 @@ def run_demo(*, photos: Path | None, selfies: Sequence[Path], output: Path, stay
             kafka_port=free_port(_HOST),
             data_dir=directory / "data",
             photos=str(session.photos_dir),
+            kind=kafka,
         )
         with local_stack(options, report=console.print) as stack:
             status = 0 if _show(console, stack, session, output) else 1

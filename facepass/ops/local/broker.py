@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from facepass.ops.local.children import Child, last_lines, start_child, stop_children
+from facepass.ops.local.ports import bracketed, reachable
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 
 _API_VERSIONS = 18
@@ -37,11 +38,11 @@ def embedded_broker(
         PermanentError: `broker_unavailable`: it is not installed, or ended at once.
         TransientError: `broker_unavailable`: it did not answer in time.
     """
-    address = f"{_for_clients(host)}:{port}"
+    address = f"{bracketed(reachable(host))}:{port}"
     command = [
         _program(),
         "broker",
-        f"--listener-url=tcp://{_bracketed(host)}:{port}",
+        f"--listener-url=tcp://{bracketed(host)}:{port}",
         f"--advertised-listener-url=tcp://{address}",
         "--storage-engine=memory://facepass/",
         "--cluster-id=facepass",
@@ -52,7 +53,7 @@ def embedded_broker(
     log.parent.mkdir(parents=True, exist_ok=True)
     child = start_child("broker", command, log=log, cwd=log.parent, env=environment, death_signal=signal.SIGKILL)
     try:
-        _wait_until_it_answers(child, _for_clients(host), port, patience)
+        _wait_until_it_answers(child, reachable(host), port, patience)
         if started:
             started(child)
         yield address
@@ -85,15 +86,6 @@ def _program() -> str:
     return str(program)
 
 
-def _for_clients(host: str) -> str:
-    """The address that reaches a listener on `host` from this machine: a wildcard is none."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, _bracketed(host))  # noqa: S104 - compared, not bound
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _wait_until_it_answers(child: Child, host: str, port: int, patience: float) -> None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -102,7 +94,7 @@ def _wait_until_it_answers(child: Child, host: str, port: int, patience: float) 
                 ErrorCode.BROKER_UNAVAILABLE,
                 f"the embedded broker did not start; the end of {child.log}:\n{last_lines(child.log)}",
             )
-        if answers(host.strip("[]"), port):
+        if answers(host, port):
             return
         time.sleep(0.05)
     raise TransientError(

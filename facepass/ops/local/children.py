@@ -42,11 +42,10 @@ def start_child(
         env: the whole environment; default: this process's own.
         death_signal: what the kernel sends it when the calling thread ends, however that happens.
     """
-    tethered = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), str(int(death_signal)), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            tethered,
+            _tethered(command, death_signal),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -55,6 +54,19 @@ def start_child(
             process_group=0,
         )
     return Child(name=name, process=process, log=log)
+
+
+def run_child(command: Sequence[str], *, log: Path) -> int:
+    """Run `command` to its end, killed with its parent like every child; returns its exit status.
+
+    Args:
+        log: gets standard output and standard error, appended.
+    """
+    child = start_child(Path(command[0]).name, command, log=log, death_signal=signal.SIGKILL)
+    try:
+        return child.process.wait()
+    finally:
+        stop_children([child], patience=0.0, stop_signal=signal.SIGKILL)
 
 
 def stop_children(
@@ -78,6 +90,10 @@ def stop_children(
             child.process.wait()
             killed.append(child.name)
     return killed
+
+
+def _tethered(command: Sequence[str], death_signal: signal.Signals) -> list[str]:
+    return [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), str(int(death_signal)), *command]
 
 
 def last_lines(log: Path, count: int = 15) -> str:

@@ -32,6 +32,16 @@ def listen(host: str, port: int, option: str) -> socket.socket:
     return server
 
 
+def reachable(host: str) -> str:
+    """The address that reaches a listener on `host` from this machine: a wildcard is none."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def bracketed(host: str) -> str:
+    """As it stands before `:port`."""
+    return f"[{host}]" if ":" in host else host
+
+
 def check_port(host: str, port: int, option: str) -> None:
     """Check that host:port can be listened on, before anything is started; raises as `listen`."""
     listen(host, port, option).close()

@@ -1,4 +1,4 @@
-"""All of FacePass on this machine: embedded PostgreSQL and broker, and the three processes as in production."""
+"""All of FacePass on this machine: embedded PostgreSQL, a broker, and the three processes as in production."""
 
 import asyncio
 import fcntl
@@ -13,17 +13,14 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from facepass.ops.local.broker import embedded_broker
 from facepass.ops.local.children import Child, last_lines, start_child, stop_children
-from facepass.ops.local.ports import check_port, free_port
+from facepass.ops.local.kafka_kinds import KafkaKind, check_kind, local_kafka
+from facepass.ops.local.ports import bracketed, check_port, free_port, reachable
 from facepass.ops.local.postgres import embedded_postgres
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings
 from facepass.storage.migrations import migrate
 from facepass.streams.topics import create_topics
-
-_SESSION_TIMEOUT_SECONDS = 6.0
-"""The embedded broker answers a group join after half the rebalance time-out, so a long one delays every start."""
 
 _START_PATIENCE_SECONDS = 60.0
 _STOP_PATIENCE_SECONDS = 15.0
@@ -36,8 +33,9 @@ class StackOptions:
 
     Attributes:
         host: of the HTTP API and of the broker.
-        data_dir: gets PostgreSQL's data (`postgres/`) and everyone's logs (`logs/`).
+        data_dir: gets PostgreSQL's data (`postgres/`), Apache Kafka's (`kafka/`) and everyone's logs (`logs/`).
         photos: as FACEPASS_PHOTOS: a directory or s3://bucket/prefix.
+        kind: the broker.
     """
 
     host: str
@@ -45,6 +43,7 @@ class StackOptions:
     kafka_port: int
     data_dir: Path
     photos: str
+    kind: KafkaKind = KafkaKind.EMBEDDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +52,14 @@ class Stack:
 
     Attributes:
         control: address of serve's control port, for `facepass verify --replica`.
+        environment: of its processes, for one more of them.
     """
 
     http: str
     control: str
     kafka: KafkaSettings
     database: DatabaseSettings
+    environment: Mapping[str, str]
     logs: Path
     children: tuple[Child, ...]
 
@@ -98,15 +99,16 @@ def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None
     environment = _environment(options, database, kafka)
     children += stack.enter_context(_processes(options, ports, logs, environment, report))
     running = Stack(
-        http=f"http://{_bracketed(options.host)}:{options.port}",
+        http=f"http://{bracketed(options.host)}:{options.port}",
         control=f"http://127.0.0.1:{ports['control']}",
         kafka=kafka,
         database=database,
+        environment=environment,
         logs=logs,
         children=tuple(children),
     )
     ready = {name: f"http://127.0.0.1:{ports[name]}/ready" for name in ("intake", "ingest")}
-    ready["serve"] = f"http://{_bracketed(_reachable(options.host))}:{options.port}/ready"
+    ready["serve"] = f"http://{bracketed(reachable(options.host))}:{options.port}/ready"
     _wait_until_ready(running, ready)
     return running
 
@@ -121,11 +123,17 @@ def _start_stores(
     )
     database = DatabaseSettings(database=SecretStr(uri))
     migrate(database)
-    report("starting the broker")
-    address = stack.enter_context(
-        embedded_broker(options.host, options.kafka_port, log=logs / "broker.log", started=children.append)
+    kafka = stack.enter_context(
+        local_kafka(
+            options.kind,
+            options.host,
+            options.kafka_port,
+            directory=options.data_dir / "kafka",
+            logs=logs,
+            report=report,
+            started=children.append,
+        )
     )
-    kafka = KafkaSettings(kafka=address, kafka_idempotence=False, session_timeout_seconds=_SESSION_TIMEOUT_SECONDS)
     asyncio.run(create_topics(kafka))
     return database, kafka, children
 
@@ -194,6 +202,7 @@ def _check(options: StackOptions) -> None:
         raise PermanentError(
             ErrorCode.INVALID_SETTING, f"--photos: there is no directory {options.photos}", setting="--photos"
         )
+    check_kind(options.kind, "--kafka")
     check_port(options.host, options.port, "--port")
     check_port(options.host, options.kafka_port, "--kafka-port")
     if options.port == options.kafka_port:
@@ -216,11 +225,3 @@ def _only_user(data_dir: Path) -> Iterator[None]:
                 setting="--data-dir",
             ) from exc
         yield
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
