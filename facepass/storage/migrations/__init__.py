@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import translate
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: what this version of FacePass works with."""
 
 VERSION_TABLE = "facepass_migration"
