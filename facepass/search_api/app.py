@@ -14,6 +14,7 @@ from facepass.search_api.docs import add_docs
 from facepass.search_api.errors import answer_errors, documented
 from facepass.search_api.middleware import DrainRefused, RequestLog
 from facepass.search_api.parts import Parts
+from facepass.search_api.paths import SegmentPaths
 from facepass.search_api.probes import health_endpoint, metrics_endpoint, ready_endpoint
 from facepass.search_api.search import request_body, search_endpoint
 from facepass.search_api.sessions import status_endpoint
@@ -68,6 +69,7 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
     _add_probes(app, parts)
     add_docs(app)
     answer_errors(app)
+    app.add_middleware(SegmentPaths)
     app.add_middleware(RequestLog)
     app.add_middleware(DrainRefused)  # outermost: the log line does not wait for the rest of a refused upload
     return app

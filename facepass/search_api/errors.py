@@ -105,7 +105,7 @@ async def _validation_error(request: Request, exc: RequestValidationError) -> Re
     """FastAPI's own checks, of path parameters."""
     first = exc.errors()[0]
     name = str(first["loc"][-1])
-    code = ErrorCode.INVALID_ID if name == "session_id" else ErrorCode.INVALID_PARAMETER
+    code = ErrorCode.INVALID_ID if name in {"session_id", "photo_id"} else ErrorCode.INVALID_PARAMETER
     return await _facepass_error(request, PermanentError(code, f"{name}: {first['msg']}", field=name))
 
 
