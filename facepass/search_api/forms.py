@@ -1,16 +1,16 @@
-"""Reads a search's multipart body into memory, and nowhere else.
+"""Reads multipart bodies with images into memory, and nowhere else.
 
 Starlette's own form parser spools uploads to a temporary file, and a selfie must never touch a disk. This one
-takes the parser of `python_multipart` and keeps the selfie in RAM up to the limit; what goes over a limit is
+takes the parser of `python_multipart` and keeps the images in RAM up to the limit; what goes over a limit is
 refused while it streams in, before more of it is read.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -20,55 +20,104 @@ from facepass.schemas.http import SearchParameters
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-SELFIE_NAMES = frozenset({"file", "image"})
+IMAGE_NAMES = frozenset({"file", "image"})
 """The part's name decides, not its file name or declared type: Pixora's client sends neither of use."""
 
 MAX_PARTS = 20
-"""A search has six fields; the rest is room for clients that send more than they need."""
+"""A search has five selfies and five fields; the rest is room for clients that send more than they need."""
 
 MAX_FIELD_BYTES = 4096
-"""The longest field is a session id: 255 characters of at most 4 bytes."""
+"""The longest field is an id: 255 characters of at most 4 bytes."""
 
 FORM_OVERHEAD_BYTES = 64 * 1024
-"""Boundaries, headers and small fields beside the selfie."""
+"""Boundaries, headers and small fields beside the images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageForm:
+    """A complete body: the images' bytes as sent, in their order, and the other parts by name, unchecked."""
+
+    images: tuple[bytes, ...] = field(repr=False)
+    fields: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchForm:
-    """A complete search request: the selfie's bytes as sent, and the checked fields."""
+    """A complete search request: the selfies' bytes as sent, and the checked fields."""
 
-    selfie: bytes = field(repr=False)
+    selfies: tuple[bytes, ...] = field(repr=False)
     parameters: SearchParameters
 
 
 async def read_search_form(
-    content_type: str, content_length: int | None, chunks: AsyncIterator[bytes], *, max_bytes: int
+    content_type: str,
+    content_length: int | None,
+    chunks: AsyncIterator[bytes],
+    *,
+    max_bytes: int,
+    room_for: Callable[[int], None] | None = None,
 ) -> SearchForm:
-    """Read a multipart body to its end.
+    """Read a search's body to its end. Arguments and errors: see `read_image_form`."""
+    form = await read_image_form(content_type, content_length, chunks, max_bytes=max_bytes, room_for=room_for)
+    return SearchForm(selfies=form.images, parameters=checked_fields(form.fields, SearchParameters))
+
+
+async def read_image_form(
+    content_type: str,
+    content_length: int | None,
+    chunks: AsyncIterator[bytes],
+    *,
+    max_bytes: int,
+    most_images: int = 1,
+    room_for: Callable[[int], None] | None = None,
+) -> ImageForm:
+    """Read a multipart body with one to `most_images` images to its end.
 
     Args:
         content_type: the request's header, with the boundary.
         content_length: the announced length, if there is one: too large a body is refused unread.
         chunks: the body as it arrives.
-        max_bytes: of the selfie.
+        max_bytes: of one image.
+        room_for: called with how many images' worth of bytes (of `max_bytes` each) the body has turned out to
+            hold, before they are kept; may refuse by raising.
 
     Raises:
-        PermanentError: `file_too_large`, `invalid_parameter` or `invalid_id`.
+        PermanentError: `file_too_large`, `invalid_parameter`; and what `room_for` raises.
     """
-    if content_length is not None and content_length > max_bytes + FORM_OVERHEAD_BYTES:
+    most = most_images * max_bytes + FORM_OVERHEAD_BYTES
+    if content_length is not None and content_length > most:
         raise _too_large(max_bytes)
-    form = _Form(max_bytes)
+    form = _Form(max_bytes, most_images)
     parser = _parser(content_type, form)
     received = 0
+    worth = 1
     async for chunk in chunks:
         received += len(chunk)
-        if received > max_bytes + FORM_OVERHEAD_BYTES:
+        if received > most:
             raise _too_large(max_bytes)
+        if room_for is not None and received - FORM_OVERHEAD_BYTES > worth * max_bytes:
+            worth = -(-(received - FORM_OVERHEAD_BYTES) // max_bytes)
+            room_for(worth)
         try:
             parser.write(chunk)
         except FormParserError as exc:
             raise _malformed() from exc
     return form.finished()
+
+
+_Fields = TypeVar("_Fields", bound=BaseModel)
+
+
+def checked_fields(fields: Mapping[str, str], model: type[_Fields]) -> _Fields:
+    """The fields of a form as their model.
+
+    Raises:
+        PermanentError: `invalid_parameter` or `invalid_id`, naming the first field that is wrong.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as exc:
+        raise invalid_parameter(exc) from exc
 
 
 def _parser(content_type: str, form: "_Form") -> MultipartParser:
@@ -77,7 +126,7 @@ def _parser(content_type: str, form: "_Form") -> MultipartParser:
     if kind != b"multipart/form-data" or not boundary:
         raise PermanentError(
             ErrorCode.INVALID_PARAMETER,
-            "send multipart/form-data with the selfie as `file` or `image`, and `session_id`",
+            "send multipart/form-data with the image as `file` or `image`, and the other fields beside it",
             field="content-type",
         )
     try:
@@ -89,8 +138,9 @@ def _parser(content_type: str, form: "_Form") -> MultipartParser:
 class _Form:
     """What the parser's callbacks collect, and the limits they hold."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, most_images: int) -> None:
         self._max_bytes = max_bytes
+        self._most_images = most_images
         self._parts = 0
         self._complete = False
         self._header = bytearray()
@@ -98,7 +148,7 @@ class _Form:
         self._disposition = b""
         self._name = ""
         self._part = BytesIO()
-        self._selfie: BytesIO | None = None
+        self._images: list[BytesIO] = []
         self._fields: dict[str, str] = {}
 
     def callbacks(self) -> "MultipartCallbacks":
@@ -113,18 +163,14 @@ class _Form:
             "on_end": self._end,
         }
 
-    def finished(self) -> SearchForm:
+    def finished(self) -> ImageForm:
         if not self._complete:
             raise _malformed()
-        if self._selfie is None:
+        if not self._images:
             raise PermanentError(
-                ErrorCode.INVALID_PARAMETER, "the selfie is missing: send it as `file` or `image`", field="file"
+                ErrorCode.INVALID_PARAMETER, "the image is missing: send it as `file` or `image`", field="file"
             )
-        try:
-            parameters = SearchParameters.model_validate(self._fields)
-        except ValidationError as exc:
-            raise invalid_parameter(exc) from exc
-        return SearchForm(selfie=self._selfie.getvalue(), parameters=parameters)
+        return ImageForm(images=tuple(image.getvalue() for image in self._images), fields=self._fields)
 
     def _begin_part(self) -> None:
         self._parts += 1
@@ -150,28 +196,28 @@ class _Form:
         if kind != b"form-data" or b"name" not in options:
             raise _malformed()
         self._name = options[b"name"].decode("utf-8", "replace")
-        if self._name in self._fields or (self._name in SELFIE_NAMES and self._selfie is not None):
-            raise PermanentError(
-                ErrorCode.INVALID_PARAMETER, "a field was sent twice; send one selfie and each field once"
-            )
-        if self._name in SELFIE_NAMES:
-            self._selfie = self._part
+        if self._name in IMAGE_NAMES:
+            if len(self._images) == self._most_images:
+                raise _too_many(self._most_images)
+            self._images.append(self._part)
+        elif self._name in self._fields:
+            raise PermanentError(ErrorCode.INVALID_PARAMETER, "a field was sent twice; send each once")
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         size = self._part.tell() + end - start
-        if self._name in SELFIE_NAMES:
+        if self._name in IMAGE_NAMES:
             if size > self._max_bytes:
                 raise _too_large(self._max_bytes)
         elif size > MAX_FIELD_BYTES:
             raise PermanentError(
                 ErrorCode.INVALID_PARAMETER,
-                f"a field has more than {MAX_FIELD_BYTES} bytes; the selfie must be sent as `file` or `image`",
+                f"a field has more than {MAX_FIELD_BYTES} bytes; an image must be sent as `file` or `image`",
                 limit=MAX_FIELD_BYTES,
             )
         self._part.write(memoryview(data)[start:end])
 
     def _end_part(self) -> None:
-        if self._name in SELFIE_NAMES:
+        if self._name in IMAGE_NAMES:
             return
         try:
             self._fields[self._name] = self._part.getvalue().decode()
@@ -187,15 +233,21 @@ def invalid_parameter(exc: ValidationError) -> PermanentError:
     first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     present = first["type"] != "missing"
-    code = ErrorCode.INVALID_ID if name == "session_id" and present else ErrorCode.INVALID_PARAMETER
+    code = ErrorCode.INVALID_ID if name.endswith("_id") and present else ErrorCode.INVALID_PARAMETER
     return PermanentError(code, f"{name}: {first['msg']}", field=name)
 
 
 def _too_large(max_bytes: int) -> PermanentError:
     return PermanentError(
         ErrorCode.FILE_TOO_LARGE,
-        f"the selfie has more than {max_bytes} bytes; send a smaller one",
+        f"the image has more than {max_bytes} bytes; send a smaller one",
         limit=max_bytes,
+    )
+
+
+def _too_many(most_images: int) -> PermanentError:
+    return PermanentError(
+        ErrorCode.INVALID_PARAMETER, f"more images than {most_images}", field="file", limit=most_images
     )
 
 

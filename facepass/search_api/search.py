@@ -83,7 +83,7 @@ async def _analyse(parts: Parts, threads: Executor, form: SearchForm) -> PhotoFa
     ends both."""
     analyse = partial(
         parts.engine.analyse_selfie,
-        form.selfie,
+        form.selfies[0],
         max_bytes=parts.settings.selfie_max_bytes,
         max_pixels=parts.settings.selfie_max_pixels,
     )

@@ -46,7 +46,7 @@ GOOD = (part("file", b"selfie", filename="me.jpg"), part("session_id", b"s1"))
 @pytest.mark.parametrize("filename", ["selfie.jpg", "file", "", None])
 async def test_the_part_name_decides_not_the_file_name(name: str, filename: str | None) -> None:
     form = await read(body(part(name, b"\xff\xd8\x00", filename=filename), part("session_id", b"s1")))
-    assert form.selfie == b"\xff\xd8\x00"
+    assert form.selfies == (b"\xff\xd8\x00",)
     assert form.parameters.session_id == "s1"
     assert (form.parameters.threshold, form.parameters.limit) == (0.7, 1000)
 
@@ -55,12 +55,12 @@ async def test_the_part_name_decides_not_the_file_name(name: str, filename: str 
 async def test_the_selfie_arrives_as_sent_however_it_is_cut(selfie: bytes, chunk: int) -> None:
     selfie = selfie.replace(b"\r\n--b", b"")
     form = await read(body(part("file", selfie), part("session_id", "сессия".encode())), chunk=chunk)
-    assert form.selfie == selfie
+    assert form.selfies == (selfie,)
     assert form.parameters.session_id == "сессия"
 
 
 async def test_the_limit_itself_is_accepted_and_one_byte_more_is_not() -> None:
-    assert len((await read(body(part("file", b"x" * LIMIT), GOOD[1]))).selfie) == LIMIT
+    assert len((await read(body(part("file", b"x" * LIMIT), GOOD[1]))).selfies[0]) == LIMIT
     error = await refusal(body(part("file", b"x" * (LIMIT + 1)), GOOD[1]))
     assert error.code is ErrorCode.FILE_TOO_LARGE
     assert error.details == {"limit": LIMIT}
@@ -208,7 +208,7 @@ async def test_a_missing_session_id_is_named() -> None:
 def test_the_selfie_is_not_in_the_forms_repr() -> None:
     from facepass.schemas.http import SearchParameters  # noqa: PLC0415
 
-    form = SearchForm(selfie=b"secret pixels", parameters=SearchParameters(session_id="s"))
+    form = SearchForm(selfies=(b"secret pixels",), parameters=SearchParameters(session_id="s"))
     assert "secret" not in repr(form)
 
 
