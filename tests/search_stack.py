@@ -15,7 +15,13 @@ from facepass.schemas.errors import TransientError
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
-from facepass.schemas.settings import DatabaseSettings, LeaseSettings, SearchSettings, ShardSettings
+from facepass.schemas.settings import (
+    AccessSettings,
+    DatabaseSettings,
+    LeaseSettings,
+    SearchSettings,
+    ShardSettings,
+)
 from facepass.search_api import Parts, create_app
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
@@ -89,6 +95,7 @@ async def open_search_stack(
     engine: FaceEngine,
     *,
     search: SearchSettings | None = None,
+    access: AccessSettings | None = None,
     lease: LeaseSettings | None = None,
     broker_healthy: bool = True,
 ) -> AsyncIterator[SearchStack]:
@@ -108,6 +115,7 @@ async def open_search_stack(
             shards=shards,
             replica=replica,
             settings=search or SearchSettings(),
+            access=access or AccessSettings(),
             broker_healthy=lambda: broker_healthy,
         )
         app = create_app(parts)

@@ -13,6 +13,7 @@ from facepass.embedding import FaceEngine, open_engine
 from facepass.ops.local.ports import listen
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import (
+    AccessSettings,
     DatabaseSettings,
     KafkaSettings,
     LeaseSettings,
@@ -45,6 +46,7 @@ class _Settings:
 
     database: DatabaseSettings
     search: SearchSettings
+    access: AccessSettings
     kafka: KafkaSettings
     lease: LeaseSettings
     shards: ShardSettings
@@ -72,6 +74,7 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
     settings = _Settings(
         database=read_settings(DatabaseSettings),
         search=read_settings(SearchSettings),
+        access=read_settings(AccessSettings),
         kafka=read_settings(KafkaSettings),
         lease=read_settings(LeaseSettings),
         shards=read_settings(ShardSettings),
@@ -107,6 +110,7 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
         shards=shards,
         replica=replica,
         settings=settings.search,
+        access=settings.access,
         broker_healthy=follower.broker_healthy,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.settings import SearchSettings
+from facepass.schemas.settings import AccessSettings, SearchSettings
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
 from facepass.storage.replica import Replica
@@ -25,4 +25,5 @@ class Parts:
     shards: Shards
     replica: Replica
     settings: SearchSettings
+    access: AccessSettings
     broker_healthy: Callable[[], bool]
