@@ -48,7 +48,7 @@ class ErrorCode(StrEnum):
 
     # searches
     SESSION_NOT_FOUND = "session_not_found"
-    """No photo of this session is known."""
+    """Nothing is known of this session, or it was deleted."""
     INVALID_PARAMETER = "invalid_parameter"
     """A parameter is missing, of the wrong type or out of range."""
     LEASE_EXPIRED = "lease_expired"
@@ -69,9 +69,9 @@ class ErrorCode(StrEnum):
     """The operation needs an API key in the header X-API-Key, and there is none or it is not valid."""
     SCOPE_REQUIRED = "scope_required"
     """The API key is valid, but lacks the scope that the operation needs."""
-    TOKEN_REQUIRED = "token_required"
+    TOKEN_REQUIRED = "token_required"  # noqa: S105 - a code, no password
     """The operation needs the session's token, and there is none or it is not valid."""
-    TOKEN_EXPIRED = "token_expired"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a code, no password
     """The session's token was valid once; the guest needs a new link."""
     RATE_LIMITED = "rate_limited"
     """More calls than the limit allows."""

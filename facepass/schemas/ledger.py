@@ -102,9 +102,14 @@ class SessionCounts:
     face_count: int
     last_indexed: datetime | None
     facepass_enabled: bool | None
-    """None: never announced by `session-updated`."""
+    """None: not announced by `session-updated`, or deleted since."""
 
     @property
     def present(self) -> int:
         """Photos that are not deleted."""
         return self.pending + self.indexed + self.no_face + self.filtered + self.failed
+
+    @property
+    def exists(self) -> bool:
+        """Whether more is known than deletions: a photo that is not deleted, or an announcement that none covers."""
+        return self.present > 0 or self.facepass_enabled is not None

@@ -41,7 +41,7 @@ RETRY_AFTER_SECONDS = {
 _EXAMPLES = {
     ErrorCode.NO_FACE: "no face was found in the selfie; take another one, frontal and well lit",
     ErrorCode.NOT_FOUND: "no such route; see /docs",
-    ErrorCode.SESSION_NOT_FOUND: "no photo of this session is known",
+    ErrorCode.SESSION_NOT_FOUND: "nothing is known of this session",
     ErrorCode.METHOD_NOT_ALLOWED: "this route exists for another method; see /docs",
     ErrorCode.UPLOAD_TIMEOUT: "the upload took longer than 120 seconds",
     ErrorCode.FILE_TOO_LARGE: "the selfie has more than 10000000 bytes; send a smaller one",

@@ -79,8 +79,8 @@ class Shards:
             min_revision, wait: wait up to `wait` seconds until the shard is at `min_revision`.
 
         Raises:
-            PermanentError: `session_not_found`: unknown, deleted or without any photo; `memory_budget`: the shard
-                is larger than the whole budget.
+            PermanentError: `session_not_found`: unknown, or deleted and nothing came after; `memory_budget`: the
+                shard is larger than the whole budget.
             TransientError: `database_unavailable` while loading; `overloaded`: no memory while other shards
                 load; `lease_expired`: not registered as a replica.
         """
@@ -100,8 +100,13 @@ class Shards:
         Raises: as `search`.
         """
         session = await self._loaded(session_id)
-        if session.counts is not None and not session.counts.present:
+        if session.counts is not None and not session.counts.exists:
             raise _not_found()
+
+    def counts(self, session_id: SessionId) -> SessionCounts | None:
+        """What the newest load or poll read of a session; None if it is not held, or not read yet. Never waits."""
+        session = self._sessions.get(session_id)
+        return None if session is None else session.counts
 
     def hint(self, update: IndexUpdate) -> None:
         """Note what a message of `index-updates` says; never waits. See `HeldSession.hint`."""
@@ -159,7 +164,7 @@ class Shards:
         self, session: HeldSession, shard: Shard, search: Callable[[], Ranking], min_revision: int
     ) -> ShardAnswer:
         counts = session.counts
-        if counts is None or not counts.present:
+        if counts is None or not counts.exists:
             raise _not_found()
         if session.hidden_until > shard.revision:
             ranking = Ranking(matches=(), total=0, photos=0, revision=shard.revision)
@@ -248,7 +253,7 @@ class Shards:
         async with self._reads, self._db.transaction(snapshot=True) as connection:
             ledgers = await read_ledgers(connection, self._generation, [session.session_id])
             ledger = ledgers.get(session.session_id)
-            if ledger is None or not ledger.counts.present:
+            if ledger is None or not ledger.counts.exists:
                 raise _not_found()
             counts = ledger.counts
             # a revision below ours: the database was restored from a backup
@@ -290,4 +295,4 @@ def _note_failure(work: asyncio.Task[None]) -> None:
 
 
 def _not_found() -> PermanentError:
-    return PermanentError(ErrorCode.SESSION_NOT_FOUND, "no photo of this session is known")
+    return PermanentError(ErrorCode.SESSION_NOT_FOUND, "nothing is known of this session")

@@ -12,7 +12,7 @@ from shard_rows import index, outage, until_there
 
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
-from facepass.schemas.events import IndexUpdate
+from facepass.schemas.events import IndexUpdate, SessionUpdated
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
@@ -21,7 +21,14 @@ from facepass.storage import database, deltas
 from facepass.storage import shards as shards_module
 from facepass.storage.shard import ShardAnswer
 from facepass.storage.shards import Shards
-from facepass.storage.writes import delete_photo, delete_session, register_photos, save_photos
+from facepass.storage.writes import (
+    delete_photo,
+    delete_session,
+    read_counts,
+    register_photos,
+    save_photos,
+    update_session,
+)
 
 S = SessionId("s")
 QUERY = random_vector("anna")
@@ -104,6 +111,30 @@ async def test_a_session_of_pending_photos_answers_with_no_match(storage: Storag
     await save_photos(storage.db, storage.generation, [failed], retry_hours=24)
     answer = await search(shards)
     assert (answer.matches, answer.total, answer.photos, answer.pending, answer.failed) == ([], 0, 0, 1, 1)
+
+
+async def test_an_announced_session_without_photos_answers_with_no_match(storage: Storage, shards: Shards) -> None:
+    announced = SessionUpdated(session_id=S, occurred_at=at(1).isoformat())
+    await update_session(storage.db, announced)
+    assert ((await search(shards)).matches, shards.held()) == ([], {S: 0})
+    await index(storage, S, "p", ANNA)
+    held = shards.held()
+    shards.note(held, {S: await read_counts(storage.db, storage.generation, S)})
+    await shards.catch_up()
+    assert await photos(shards) == ["p"]
+
+
+async def test_what_was_read_of_a_held_session_is_told(storage: Storage, shards: Shards) -> None:
+    await index(storage, S, "p", ANNA)
+    assert shards.counts(S) is None
+    await shards.prepare(S)
+    assert [(counts.photo_count, counts.facepass_enabled) for counts in [shards.counts(S)] if counts] == [
+        (1, None)
+    ]
+    off = SessionUpdated(session_id=S, facepass_enabled=False, occurred_at=at(1).isoformat())
+    await update_session(storage.db, off)
+    shards.note(shards.held(), {S: await read_counts(storage.db, storage.generation, S)})
+    assert [(counts.revision, counts.facepass_enabled) for counts in [shards.counts(S)] if counts] == [(1, False)]
 
 
 async def test_photos_whose_hashes_are_alike_are_told_apart(
