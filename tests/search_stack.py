@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import TransientError
+from facepass.schemas.events import SessionUpdated
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
@@ -27,7 +28,7 @@ from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
-from facepass.storage.writes import register_photos, save_photos
+from facepass.storage.writes import register_photos, save_photos, update_session
 
 ORIGIN = Origin(topic="photo-indexed", partition=0, offset=0)
 
@@ -62,6 +63,11 @@ class SearchStack:
         """Make photos pending, as intake would."""
         events = [event(session_id, photo_id) for photo_id in photo_ids]
         await register_photos(self.parts.database, self.parts.generation, events)
+
+    async def announce(self, session_id: str, **fields: object) -> None:
+        """What intake does with a `session-updated` event."""
+        announced = SessionUpdated(session_id=session_id, occurred_at=datetime.now(UTC).isoformat(), **fields)
+        await update_session(self.parts.database, announced)
 
     async def search(self, session_id: str, selfie: bytes, **fields: object) -> httpx.Response:
         form = {"session_id": session_id} | fields

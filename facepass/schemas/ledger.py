@@ -111,5 +111,5 @@ class SessionCounts:
 
     @property
     def exists(self) -> bool:
-        """Whether more is known than deletions: a photo that is not deleted, or an announcement that none covers."""
+        """Whether more is known than deletions: a photo that is not deleted, or an announcement since."""
         return self.present > 0 or self.facepass_enabled is not None

@@ -12,6 +12,8 @@ from facepass.schemas.http import ErrorBody
 
 STATUSES = {
     ErrorCode.NO_FACE: 400,
+    ErrorCode.FACEPASS_DISABLED: 403,
+    ErrorCode.SESSION_UNANNOUNCED: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.SESSION_NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
@@ -40,6 +42,8 @@ RETRY_AFTER_SECONDS = {
 
 _EXAMPLES = {
     ErrorCode.NO_FACE: "no face was found in the selfie; take another one, frontal and well lit",
+    ErrorCode.FACEPASS_DISABLED: "FacePass is switched off for this session",
+    ErrorCode.SESSION_UNANNOUNCED: "this session has not been announced to FacePass; publish session-updated for it",
     ErrorCode.NOT_FOUND: "no such route; see /docs",
     ErrorCode.SESSION_NOT_FOUND: "nothing is known of this session",
     ErrorCode.METHOD_NOT_ALLOWED: "this route exists for another method; see /docs",
