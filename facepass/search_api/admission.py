@@ -18,12 +18,10 @@ ADMISSION_ERRORS = (ErrorCode.SESSION_NOT_FOUND, ErrorCode.FACEPASS_DISABLED, Er
 async def admit_session(parts: Parts, session_id: SessionId) -> None:
     """Return if guests may use the session now; raise if not.
 
-    How to call it in a search: right after the form was read and before the selfie is analysed and the shard is
-    prepared, so that a refused search costs no inference and loads no shard. A session whose shard is held costs no
-    round trip to the database: what its newest poll read decides, so a session that is switched off or on again by
-    `session-updated` is refused or admitted one poll (a second) later. One that is not held is read, a single row.
-
-    The rule is that of `refusal`, and the two of them are the only places that know it.
+    How to call it in a search: right after the form was read, before the selfie is analysed and the shard is
+    prepared, so that a refused search costs no inference and loads no shard. A session whose shard is held costs
+    no round trip to the database: what its newest poll read decides, so a session that `session-updated` switches
+    off or on again is refused or admitted one poll (a second) later. Of one that is not held a single row is read.
 
     Raises:
         PermanentError: `session_not_found` (404), `facepass_disabled` (403), `session_unannounced` (403).
@@ -45,8 +43,8 @@ def refusal(counts: SessionCounts, unannounced: Unannounced) -> PermanentError |
     - With photos, but not announced: they may, unless the settings refuse that with `session_unannounced`. A
       deletion takes an announcement with it, so photos that came after a deletion are such a session again until
       the next announcement; also if it was switched off before.
-    - No row at all, or nothing but deletions (of the session, or of each of its photos): `session_not_found`. Whoever
-      deleted it expects that it is gone; that its fence is kept is ours to know.
+    - No row at all, or nothing but deletions (of the session, or of each of its photos): `session_not_found`.
+      Whoever deleted it expects that it is gone; that its fence is kept is ours to know.
 
     Args:
         counts: the session's row; zeros if there is none.
@@ -56,7 +54,7 @@ def refusal(counts: SessionCounts, unannounced: Unannounced) -> PermanentError |
     if counts.facepass_enabled is None and unannounced == "refuse":
         return PermanentError(
             ErrorCode.SESSION_UNANNOUNCED,
-            "this session has not been announced to FacePass; publish session-updated for it",
+            "this session was not announced to FacePass; publish session-updated for it",
         )
     if counts.facepass_enabled is False:
         return PermanentError(ErrorCode.FACEPASS_DISABLED, "FacePass is switched off for this session")

@@ -43,7 +43,7 @@ RETRY_AFTER_SECONDS = {
 _EXAMPLES = {
     ErrorCode.NO_FACE: "no face was found in the selfie; take another one, frontal and well lit",
     ErrorCode.FACEPASS_DISABLED: "FacePass is switched off for this session",
-    ErrorCode.SESSION_UNANNOUNCED: "this session has not been announced to FacePass; publish session-updated for it",
+    ErrorCode.SESSION_UNANNOUNCED: "this session was not announced to FacePass; publish session-updated for it",
     ErrorCode.NOT_FOUND: "no such route; see /docs",
     ErrorCode.SESSION_NOT_FOUND: "nothing is known of this session",
     ErrorCode.METHOD_NOT_ALLOWED: "this route exists for another method; see /docs",
