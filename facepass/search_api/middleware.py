@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from facepass.schemas import metrics
 from facepass.schemas.logs import get_logger
 from facepass.search_api.errors import error_response, internal_error
+from facepass.search_api.paths import PREFIXES
 
 log = get_logger(__name__)
 
@@ -89,7 +90,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _record(scope: MutableMapping[str, Any], status: int, seconds: float, error: Exception | None) -> None:
-    route = getattr(scope.get("route"), "path_format", UNMATCHED)
+    route = _route(scope)
     method = scope["method"] if scope["method"] in METHODS else "other"
     metrics.http_requests_total.labels(route, method, str(status)).inc()
     metrics.http_request_duration_seconds.labels(route, method).observe(seconds)
@@ -100,6 +101,14 @@ def _record(scope: MutableMapping[str, Any], status: int, seconds: float, error:
         log.warning("request", **fields)
     else:
         log.info("request", **fields)
+
+
+def _route(scope: MutableMapping[str, Any]) -> str:
+    """The matched route's own path, with the prefix under which its router was included."""
+    path: str = getattr(scope.get("route"), "path_format", UNMATCHED)
+    if path == UNMATCHED or path.startswith(PREFIXES):
+        return path
+    return next((prefix + path for prefix in PREFIXES if scope["path"].startswith(f"{prefix}/")), path)
 
 
 class DrainRefused:

@@ -20,6 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from facepass.schemas.ids import PhotoIdField, SessionIdField
 
+PREFIXES = ("/api/v1", "/api/v2")
+"""The same routes under both: Pixora's documents use either."""
+
 _ROOT = b"/api/"
 """Other paths have no ids; of those some name files, and no file system takes the stand-in."""
 

@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from fastapi import Response
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from facepass import __version__
@@ -17,6 +18,38 @@ Endpoint = Callable[[], Awaitable[Response]]
 
 DATABASE_SECONDS = 2.0
 """How long a probe waits for the database; orchestrators give up on a probe after a few seconds themselves."""
+
+
+def probe_routes(parts: Parts) -> APIRouter:
+    """The routes for orchestrators and Prometheus."""
+    router = APIRouter(tags=["operation"])
+    router.add_api_route(
+        "/health",
+        health_endpoint(parts),
+        methods=["GET"],
+        summary="Whether this process works",
+        response_model=HealthAnswer,
+        response_description="`healthy`, or `degraded` without the broker",
+        responses={503: {"model": HealthAnswer, "description": "`status` is `unhealthy`"}},
+    )
+    router.add_api_route(
+        "/ready",
+        ready_endpoint(parts),
+        methods=["GET"],
+        summary="Whether searches are answered now",
+        response_model=ReadyAnswer,
+        response_description="Ready",
+        responses={503: {"model": ReadyAnswer, "description": "`status` is `not_ready`"}},
+    )
+    router.add_api_route(
+        "/metrics",
+        metrics_endpoint,
+        methods=["GET"],
+        summary="Metrics for Prometheus",
+        response_class=PlainTextResponse,
+        response_description="All metrics of this process",
+    )
+    return router
 
 
 def health_endpoint(parts: Parts) -> Endpoint:

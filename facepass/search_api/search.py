@@ -9,14 +9,15 @@ from functools import partial
 from typing import Any
 
 import structlog
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.faces import Face, PhotoFaces
-from facepass.schemas.http import SearchParameters
+from facepass.schemas.http import SearchAnswer, SearchParameters
+from facepass.search_api.access.guard import Guard
 from facepass.search_api.answers import search_answer
-from facepass.search_api.errors import lease_expired
+from facepass.search_api.errors import documented, lease_expired
 from facepass.search_api.forms import SearchForm, read_search_form
 from facepass.search_api.parts import Parts
 from facepass.search_api.slots import Slots
@@ -25,6 +26,41 @@ from facepass.storage.shard import ShardAnswer
 
 UPLOAD_SECONDS = 120.0
 """A selfie of 10 MB needs this at 0.7 Mbit/s. A slower upload gives its slot back."""
+
+
+SEARCH_ERRORS = (
+    ErrorCode.NO_FACE,
+    ErrorCode.SESSION_NOT_FOUND,
+    ErrorCode.UPLOAD_TIMEOUT,
+    ErrorCode.FILE_TOO_LARGE,
+    ErrorCode.TOO_MANY_PIXELS,
+    ErrorCode.UNSUPPORTED_IMAGE,
+    ErrorCode.DAMAGED_IMAGE,
+    ErrorCode.INVALID_ID,
+    ErrorCode.INVALID_PARAMETER,
+    ErrorCode.INTERNAL,
+    ErrorCode.DATABASE_UNAVAILABLE,
+    ErrorCode.LEASE_EXPIRED,
+    ErrorCode.MEMORY_BUDGET,
+    ErrorCode.OVERLOADED,
+)
+
+
+def search_routes(parts: Parts, guard: Guard, threads: Executor) -> APIRouter:
+    """The route of searches."""
+    del guard
+    router = APIRouter(tags=["search"])
+    router.add_api_route(
+        "/search",
+        search_endpoint(parts, threads),
+        methods=["POST"],
+        summary="Find the photos of the person on a selfie",
+        response_model=SearchAnswer,
+        response_description="The matches, best first",
+        responses=documented(*SEARCH_ERRORS),
+        openapi_extra=request_body(),
+    )
+    return router
 
 
 def search_endpoint(parts: Parts, threads: Executor) -> Callable[[Request], Awaitable[Response]]:

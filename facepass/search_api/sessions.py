@@ -3,13 +3,34 @@
 from collections.abc import Awaitable, Callable
 
 import structlog
-from fastapi import Response
+from fastapi import APIRouter, Response
 
+from facepass.schemas.errors import ErrorCode
 from facepass.schemas.http import SessionStatus
 from facepass.schemas.ids import SessionIdField
+from facepass.search_api.access.guard import Guard
+from facepass.search_api.errors import documented
 from facepass.search_api.parts import Parts
 from facepass.search_api.paths import SessionInPath
 from facepass.storage.writes import read_counts
+
+STATUS_ERRORS = (ErrorCode.INVALID_ID, ErrorCode.INTERNAL, ErrorCode.DATABASE_UNAVAILABLE)
+
+
+def session_routes(parts: Parts, guard: Guard) -> APIRouter:
+    """The routes about one session."""
+    del guard
+    router = APIRouter(tags=["search"])
+    router.add_api_route(
+        "/search/status/{session_id:rest}",
+        status_endpoint(parts),
+        methods=["GET"],
+        summary="How far a session is indexed",
+        response_model=SessionStatus,
+        response_description="What is known of the session; zeros for an unknown one",
+        responses=documented(*STATUS_ERRORS),
+    )
+    return router
 
 
 def status_endpoint(parts: Parts) -> Callable[[SessionIdField], Awaitable[Response]]:
