@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
+from facepass.ops.local.kafka_kinds import KafkaKind
 from facepass.ops.local.ports import free_port
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
@@ -75,18 +76,21 @@ class DevProcess:
             await publisher.publish(event)
 
 
-def command(data_dir: Path, photos: Path, *, port: int, kafka_port: int) -> list[str]:
+def command(
+    data_dir: Path, photos: Path, *, port: int, kafka_port: int, kafka: KafkaKind = KafkaKind.EMBEDDED
+) -> list[str]:
     options = {"--port": port, "--kafka-port": kafka_port, "--data-dir": data_dir, "--photos": photos}
+    options |= {"--kafka": kafka}
     arguments = [str(part) for option in options.items() for part in option]
     return [sys.executable, "-m", "facepass.ops.cli", "dev", *arguments]
 
 
 @contextmanager
-def running_dev(data_dir: Path, photos: Path) -> Iterator[DevProcess]:
-    """Start it and wait for `ready`; kill whatever the test left."""
+def running_dev(data_dir: Path, photos: Path, *, kafka: KafkaKind = KafkaKind.EMBEDDED) -> Iterator[DevProcess]:
+    """Start it on free ports and wait for `ready`; kill whatever the test left."""
     port, kafka_port = free_port(), free_port()
     process = subprocess.Popen(
-        command(data_dir, photos, port=port, kafka_port=kafka_port),
+        command(data_dir, photos, port=port, kafka_port=kafka_port, kafka=kafka),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -102,8 +106,8 @@ def running_dev(data_dir: Path, photos: Path) -> Iterator[DevProcess]:
         else:
             raise AssertionError(process.communicate())
         family += psutil.Process(process.pid).children(recursive=True)
-        kafka = KafkaSettings(kafka=f"127.0.0.1:{kafka_port}", kafka_idempotence=False)
-        yield DevProcess(process=process, family=family, lines=lines, url=f"http://127.0.0.1:{port}", kafka=kafka)
+        broker = KafkaSettings(kafka=f"127.0.0.1:{kafka_port}", kafka_idempotence=kafka is not KafkaKind.EMBEDDED)
+        yield DevProcess(process=process, family=family, lines=lines, url=f"http://127.0.0.1:{port}", kafka=broker)
     finally:
         if process.poll() is None:
             process.kill()

@@ -197,9 +197,10 @@ def serve(
 ) -> None:
     """Answer searches over HTTP from shards in memory, kept up to date from PostgreSQL and Kafka."""
     from facepass.ops.serve import serve as run
+    from facepass.ops.workers import run_worker
 
     _set_up_logs()
-    asyncio.run(run(host, port, control_port=control_port))
+    run_worker(run(host, port, control_port=control_port))
 
 
 @app.command()

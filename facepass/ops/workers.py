@@ -25,10 +25,10 @@ _CLOSING_SECONDS = 5.0
 
 
 def run_worker(work: Coroutine[object, object, None]) -> None:
-    """Run a consuming process to its end, and end it for certain: nothing of it may hang on after that.
+    """Run a process that consumes, `serve` too, to its end, and end it for certain: nothing of it may hang on.
 
-    A stalled consumer is one that may not stop when it is told, and a process that its watchdog has ended, and
-    that still lives, is never started again.
+    A stalled consumer is one that may not stop when it is told, and without its broker Faust's thread was seen to
+    go on for minutes. A process that its watchdog has ended, and that still lives, is never started again.
 
     Raises: what ended the work.
     """
