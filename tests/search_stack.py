@@ -12,14 +12,16 @@ from fastapi import FastAPI
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import TransientError
-from facepass.schemas.events import SessionUpdated
+from facepass.schemas.events import EventPublisher, SessionUpdated
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.settings import (
     AccessSettings,
     DatabaseSettings,
+    IndexingSettings,
     LeaseSettings,
+    PageSettings,
     SearchSettings,
     ShardSettings,
 )
@@ -29,6 +31,7 @@ from facepass.storage.generations import open_generation
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
 from facepass.storage.writes import register_photos, save_photos, update_session
+from facepass.streams.late_publisher import LatePublisher
 
 ORIGIN = Origin(topic="photo-indexed", partition=0, offset=0)
 
@@ -102,7 +105,10 @@ async def open_search_stack(
     *,
     search: SearchSettings | None = None,
     access: AccessSettings | None = None,
+    indexing: IndexingSettings | None = None,
+    page: PageSettings | None = None,
     lease: LeaseSettings | None = None,
+    events: EventPublisher | None = None,
     broker_healthy: bool = True,
 ) -> AsyncIterator[SearchStack]:
     async with AsyncExitStack() as stack:
@@ -122,6 +128,10 @@ async def open_search_stack(
             replica=replica,
             settings=search or SearchSettings(),
             access=access or AccessSettings(),
+            indexing=indexing or IndexingSettings(),
+            page=page or PageSettings(),
+            lease=lease or LeaseSettings(),
+            events=events or LatePublisher(),  # without Kafka, unless the test has one
             broker_healthy=lambda: broker_healthy,
         )
         app = create_app(parts)

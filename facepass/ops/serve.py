@@ -15,9 +15,11 @@ from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import (
     AccessSettings,
     DatabaseSettings,
+    IndexingSettings,
     KafkaSettings,
     LeaseSettings,
     ModelSettings,
+    PageSettings,
     SearchSettings,
     ShardSettings,
     read_settings,
@@ -30,6 +32,7 @@ from facepass.storage.generations import open_generation
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
 from facepass.streams.follower import build_follower
+from facepass.streams.late_publisher import open_publisher_later
 from facepass.streams.retry import until_available
 from facepass.streams.worker import open_waiting
 
@@ -47,6 +50,8 @@ class _Settings:
     database: DatabaseSettings
     search: SearchSettings
     access: AccessSettings
+    indexing: IndexingSettings
+    page: PageSettings
     kafka: KafkaSettings
     lease: LeaseSettings
     shards: ShardSettings
@@ -75,6 +80,8 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
         database=read_settings(DatabaseSettings),
         search=read_settings(SearchSettings),
         access=read_settings(AccessSettings),
+        indexing=read_settings(IndexingSettings),
+        page=read_settings(PageSettings),
         kafka=read_settings(KafkaSettings),
         lease=read_settings(LeaseSettings),
         shards=read_settings(ShardSettings),
@@ -111,6 +118,10 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
         replica=replica,
         settings=settings.search,
         access=settings.access,
+        indexing=settings.indexing,
+        page=settings.page,
+        lease=settings.lease,
+        events=await stack.enter_async_context(open_publisher_later(settings.kafka)),
         broker_healthy=follower.broker_healthy,
     )
 
@@ -143,6 +154,7 @@ async def _answer(parts: Parts, server: socket.socket) -> None:
         loop.add_signal_handler(number, lambda: None)
     config = uvicorn.Config(
         create_app(parts),
+        proxy_headers=False,  # X-Forwarded-For is read by the limits alone, from FACEPASS_TRUSTED_PROXIES
         log_config=None,  # structlog's handlers stay; one line a request comes from the application itself
         access_log=False,
         server_header=False,

@@ -1,7 +1,8 @@
 """The events on the topics: JSON in and out, one schema each, unknown fields ignored."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +19,7 @@ from pydantic_core import from_json
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import PhotoIdField, SessionIdField, storable_text
-from facepass.schemas.ledger import UpdateStatus
+from facepass.schemas.ledger import Origin, UpdateStatus
 
 MAX_AHEAD = timedelta(minutes=5)
 """How far an event's `occurred_at` may lie after its record's timestamp: a clock that runs further ahead
@@ -129,6 +130,24 @@ class IndexUpdate(Event):
     faces_detected: int = 0
     confidence: float | None = None
     code: ErrorCode | None = None
+
+
+class EventPublisher(Protocol):
+    """Where events go that FacePass publishes for a caller: Kafka, when it is there."""
+
+    async def publish(self, event: Event, *, origin_api: bool = False) -> Origin:
+        """Publish one event; returns once Kafka has it.
+
+        Args:
+            origin_api: the event is a deletion of our own, whose `occurred_at` may lead the record's timestamp.
+
+        Raises:
+            TransientError: `broker_unavailable`: Kafka may have it or not.
+            PermanentError: `event_refused`.
+        """
+
+    async def publish_all(self, events: Sequence[Event]) -> Sequence[Origin]:
+        """Publish many at once; errors as of `publish`, when Kafka may have some of them."""
 
 
 DEAD_LETTERS_TOPIC = "facepass-dead-letters"

@@ -4,7 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.settings import AccessSettings, SearchSettings
+from facepass.schemas.events import EventPublisher
+from facepass.schemas.settings import (
+    AccessSettings,
+    IndexingSettings,
+    LeaseSettings,
+    PageSettings,
+    SearchSettings,
+)
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
 from facepass.storage.replica import Replica
@@ -16,6 +23,8 @@ class Parts:
     """What `create_app` needs, opened by the entry point and closed by it.
 
     Attributes:
+        lease: of all replicas, for whoever waits until none of them serves any more what was deleted.
+        events: where calls that index or delete publish; not there without Kafka.
         broker_healthy: whether hints of changes arrive; searches are right without, only later fresh.
     """
 
@@ -26,4 +35,8 @@ class Parts:
     replica: Replica
     settings: SearchSettings
     access: AccessSettings
+    indexing: IndexingSettings
+    page: PageSettings
+    lease: LeaseSettings
+    events: EventPublisher
     broker_healthy: Callable[[], bool]
