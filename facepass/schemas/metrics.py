@@ -13,6 +13,19 @@ http_request_duration_seconds = Histogram(
     "http_request_duration_seconds", "Time to answer an HTTP request", ["route", "method"], buckets=_SECONDS
 )
 
+# callers --------------------------------------------------------------------------------------------------
+
+refusals_total = Counter(
+    "refusals",
+    "Refused keys and tokens, by reason: missing_key, unknown_key, revoked_key, expired_key, scope, missing_token,"
+    " invalid_token, other_token, expired_token",
+    ["reason"],
+)
+rate_limited_total = Counter("rate_limited", "Requests over a limit, by limit: index or search", ["limit"])
+limit_storage_failures_total = Counter(
+    "limit_storage_failures", "Times Redis did not answer, so that limits were counted in memory for a while"
+)
+
 # searches -------------------------------------------------------------------------------------------------
 
 search_requests_total = Counter("search_requests", "Searches by outcome: ok or an error code", ["outcome"])
@@ -38,6 +51,9 @@ ingest_batch_photos = Histogram(
     "ingest_batch_photos", "Photo events in one ingest batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 photos_swept_total = Counter("photos_swept", "Overdue photos that the sweep took up again")
+decoders_lost_total = Counter(
+    "decoders_lost", "Decoder processes that died or were killed over a picture; a new one takes its place"
+)
 photo_failures_total = Counter("photo_failures", "Failures while indexing a photo, by error code", ["code"])
 
 # streams --------------------------------------------------------------------------------------------------

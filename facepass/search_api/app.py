@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from facepass import __version__
 from facepass.search_api.access.guard import Guard
+from facepass.search_api.access.headers import SecurityHeaders, add_cors
 from facepass.search_api.docs import add_docs
 from facepass.search_api.errors import answer_errors
 from facepass.search_api.middleware import DrainRefused, RequestLog
@@ -32,39 +33,42 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
         parts: opened by the caller, who closes them after the application has stopped.
         lifespan: runs around the serving time, for what lives in the same event loop.
     """
+    guard = Guard(parts)
     threads = ThreadPoolExecutor(parts.engine.threads, thread_name_prefix="selfie")
     app = FastAPI(
         title="FacePass",
         version=__version__,
         description=_DESCRIPTION,
-        lifespan=_with_threads(threads, lifespan),
+        lifespan=_with_threads(threads, guard, lifespan),
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
     )
-    _add_routes(app, parts, threads)
+    _add_routes(app, parts, guard, threads)
     add_docs(app)
     answer_errors(app)
     app.add_middleware(SegmentPaths)
+    add_cors(app, parts.access.cors_origins)
     app.add_middleware(RequestLog)
-    app.add_middleware(DrainRefused)  # outermost: the log line does not wait for the rest of a refused upload
+    app.add_middleware(DrainRefused)  # outside: the log line does not wait for the rest of a refused upload
+    app.add_middleware(SecurityHeaders)
     return app
 
 
-def _with_threads(threads: ThreadPoolExecutor, inner: Lifespan | None) -> Lifespan:
+def _with_threads(threads: ThreadPoolExecutor, guard: Guard, inner: Lifespan | None) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             async with inner(app) if inner else nullcontext():
                 yield
         finally:
+            await guard.close()
             threads.shutdown(wait=False, cancel_futures=True)
 
     return lifespan
 
 
-def _add_routes(app: FastAPI, parts: Parts, threads: ThreadPoolExecutor) -> None:
-    guard = Guard(parts)
+def _add_routes(app: FastAPI, parts: Parts, guard: Guard, threads: ThreadPoolExecutor) -> None:
     probes = probe_routes(parts)
     # Built once and included under both prefixes: what they count, they count together.
     routers = [

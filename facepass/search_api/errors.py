@@ -12,6 +12,10 @@ from facepass.schemas.http import ErrorBody
 
 STATUSES = {
     ErrorCode.NO_FACE: 400,
+    ErrorCode.KEY_REQUIRED: 401,
+    ErrorCode.TOKEN_REQUIRED: 401,
+    ErrorCode.TOKEN_EXPIRED: 401,
+    ErrorCode.SCOPE_REQUIRED: 403,
     ErrorCode.FACEPASS_DISABLED: 403,
     ErrorCode.SESSION_UNANNOUNCED: 403,
     ErrorCode.NOT_FOUND: 404,
@@ -24,6 +28,7 @@ STATUSES = {
     ErrorCode.DAMAGED_IMAGE: 422,
     ErrorCode.INVALID_ID: 422,
     ErrorCode.INVALID_PARAMETER: 422,
+    ErrorCode.RATE_LIMITED: 429,
     ErrorCode.INTERNAL: 500,
     ErrorCode.DATABASE_UNAVAILABLE: 503,
     ErrorCode.LEASE_EXPIRED: 503,
@@ -40,8 +45,22 @@ RETRY_AFTER_SECONDS = {
 }
 """A search takes well under a second; a lease comes back with the first poll after an outage."""
 
+RETRY_AFTER_DETAIL = "retry_after_seconds"
+"""The detail of a `rate_limited` error that becomes its Retry-After: only the limit knows how long it takes."""
+
+_CHALLENGES = {
+    ErrorCode.KEY_REQUIRED: 'ApiKey realm="FacePass"',
+    ErrorCode.TOKEN_REQUIRED: 'Bearer realm="FacePass"',
+    ErrorCode.TOKEN_EXPIRED: 'Bearer realm="FacePass", error="invalid_token"',
+}
+"""WWW-Authenticate of each 401."""
+
 _EXAMPLES = {
     ErrorCode.NO_FACE: "no face was found in the selfie; take another one, frontal and well lit",
+    ErrorCode.KEY_REQUIRED: "send a valid API key in the header X-API-Key",
+    ErrorCode.TOKEN_REQUIRED: "this session needs its own link; ask whoever invited you for it",
+    ErrorCode.TOKEN_EXPIRED: "this link has expired; ask whoever invited you for a new one",
+    ErrorCode.SCOPE_REQUIRED: "the API key lacks the scope index",
     ErrorCode.FACEPASS_DISABLED: "FacePass is switched off for this session",
     ErrorCode.SESSION_UNANNOUNCED: "this session was not announced to FacePass; publish session-updated for it",
     ErrorCode.NOT_FOUND: "no such route; see /docs",
@@ -54,6 +73,7 @@ _EXAMPLES = {
     ErrorCode.DAMAGED_IMAGE: "the image is damaged or incomplete",
     ErrorCode.INVALID_ID: "session_id: String should have at least 1 character",
     ErrorCode.INVALID_PARAMETER: "threshold: Input should be less than or equal to 1",
+    ErrorCode.RATE_LIMITED: "more than 100 calls in the time of the limit; wait 12 seconds",
     ErrorCode.INTERNAL: "a defect of FacePass; its log has more under this request's id",
     ErrorCode.DATABASE_UNAVAILABLE: "PostgreSQL does not answer",
     ErrorCode.LEASE_EXPIRED: "deletions have not been seen recently enough to answer",
@@ -68,8 +88,10 @@ def error_response(error: FacePassError) -> Response:
         error = internal_error()
     body = ErrorBody(code=error.code, message=error.message, details=error.details)
     headers = {}
-    if error.code in RETRY_AFTER_SECONDS:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS[error.code])
+    if retry_after := RETRY_AFTER_SECONDS.get(error.code, error.details.get(RETRY_AFTER_DETAIL)):
+        headers["Retry-After"] = str(retry_after)
+    if error.code in _CHALLENGES:
+        headers["WWW-Authenticate"] = _CHALLENGES[error.code]
     return Response(
         body.model_dump_json(), status_code=STATUSES[error.code], headers=headers, media_type="application/json"
     )
@@ -125,7 +147,7 @@ def documented(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
         response["description"] = ", ".join(filter(None, [response["description"], f"`{code}`"]))
         example = {"code": str(code), "message": _EXAMPLES[code], "details": {}}
         response["content"]["application/json"]["examples"][str(code)] = {"value": example}
-        if code in RETRY_AFTER_SECONDS:
+        if code in RETRY_AFTER_SECONDS or code is ErrorCode.RATE_LIMITED:
             response["headers"] = {
                 "Retry-After": {"description": "seconds", "schema": {"type": "integer"}, "required": True}
             }
