@@ -6,6 +6,7 @@ The parts are imported inside the commands: `facepass --help` and a mistyped opt
 import asyncio
 import logging
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from facepass import __version__
 from facepass.ops.bench.command import bench
 from facepass.ops.dead_letters_command import dead_letters
 from facepass.ops.exit_statuses import exit_status
+from facepass.ops.keys_command import keys
 from facepass.ops.local.kafka_kinds import KafkaKind
 from facepass.ops.unknown_settings import unknown_settings
 from facepass.ops.verify.command import verify
@@ -42,6 +44,7 @@ app.add_typer(topics, name="topics")
 sessions = typer.Typer(help="What became of a session's photos; its deletion.", no_args_is_help=True)
 app.add_typer(sessions, name="sessions")
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(keys, name="keys")
 app.command()(bench)
 app.command()(verify)
 
@@ -142,6 +145,19 @@ def delete_session(
     print_receipt(receipt)
     if not receipt.acknowledged:
         raise typer.Exit(1)
+
+
+@sessions.command("link")
+def link_session(
+    session_id: SessionArgument,
+    *,
+    days: Annotated[float, typer.Option(min=0.001, max=3650, help="How long the link's token works.")] = 30.0,
+    qr: Annotated[Path | None, typer.Option(help="Write the QR code to this file, .png or .svg.")] = None,
+) -> None:
+    """Print the link for a session's guests, at FACEPASS_PUBLIC_URL, with a token that expires."""
+    from facepass.ops.session_link import print_link
+
+    print_link(SessionId(check_id(session_id, "session")), timedelta(days=days), qr)
 
 
 @app.command()

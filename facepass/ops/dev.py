@@ -1,5 +1,6 @@
 """`facepass dev`: everything in the foreground until a signal or until one of the parts ends."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ from typing import NoReturn
 
 from facepass.ops.local.kafka_kinds import KafkaKind
 from facepass.ops.local.stack import Stack, StackOptions, local_stack
+from facepass.schemas.access import Scope
+from facepass.schemas.settings import AccessSettings, read_settings
+from facepass.storage.api_keys import create_first_key
+from facepass.storage.database import open_database
 
 _LOOK_SECONDS = 0.2
 
@@ -48,8 +53,20 @@ def run_dev(options: StackOptions) -> None:
     ):
         for line in _addresses(stack, options.kind):
             print(line)
+        if (key := asyncio.run(_first_key(stack))) is not None:
+            print(f"api key {key}")
         print(f"ready {stack.http}", flush=True)
         watch(stack)
+
+
+async def _first_key(stack: Stack) -> str | None:
+    """A key with every scope, made at the first start; only its hash is kept. None later, and where the settings
+    have keys, which serve takes."""
+    if read_settings(AccessSettings).api_keys.get_secret_value().strip(" ,"):
+        return None
+    async with open_database(stack.database) as db:
+        made = await create_first_key(db, "facepass dev", [Scope.ADMIN])
+    return None if made is None else made.key
 
 
 def watch(stack: Stack) -> NoReturn:
