@@ -4,12 +4,13 @@
 """
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.photo_urls import check_photo_url
 
 
 class _Group(BaseSettings):
@@ -164,13 +165,16 @@ class AccessSettings(_Group):
     )
 
 
+_PhotoUrl = Annotated[str, AfterValidator(check_photo_url)]
+
+
 class PageSettings(_Group):
     """search_api: the selfie page."""
 
-    photo_url: str = Field(
+    photo_url: _PhotoUrl = Field(
         default="", description="address of a photo for guests, with {photo_id} and {session_id}; empty: ids only"
     )
-    thumbnail_url: str = Field(
+    thumbnail_url: _PhotoUrl = Field(
         default="", description="the same for a small picture; empty: photo_url is shown small"
     )
     public_url: str = Field(
