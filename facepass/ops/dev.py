@@ -89,6 +89,7 @@ def _addresses(stack: Stack, kind: KafkaKind) -> list[str]:
         f"Kafka       {stack.kafka.kafka} ({_KAFKA_NOTES[kind]})",
         f"PostgreSQL  {stack.database.database.get_secret_value()}",
         f"API         {stack.http}/docs",
+        f"selfie page {stack.http}/api/v1/sessions/SESSION/interface",
         f"control     {stack.control} (for facepass verify --replica)",
         f"logs        {stack.logs}",
     ]

@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from facepass.ops.demo.contact_sheet import Band, write_contact_sheet
 from facepass.ops.demo.indexing import SESSION_ID, publish, wait_until_settled
+from facepass.ops.demo.photo_host import photo_host
 from facepass.ops.demo.samples import Sample, Selfie, Session, write_samples
 from facepass.ops.dev import stop_on_signals, watch
 from facepass.ops.local.kafka_kinds import KafkaKind
@@ -50,8 +52,8 @@ def run_demo(*, photos: Path | None, selfies: Sequence[Path], output: Path, kafk
         FacePassError: a part failed.
     """
     console, status = Console(), _STOPPED
-    with stop_on_signals(), tempfile.TemporaryDirectory(prefix="facepass-demo-") as made:
-        directory = Path(made)
+    with stop_on_signals(), ExitStack() as opened:
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="facepass-demo-")))
         session = _own(photos, selfies) if photos else write_samples(directory)
         options = StackOptions(
             host=_HOST,
@@ -60,12 +62,13 @@ def run_demo(*, photos: Path | None, selfies: Sequence[Path], output: Path, kafk
             data_dir=directory / "data",
             photos=str(session.photos_dir),
             kind=kafka,
+            settings=opened.enter_context(photo_host(_files(session))),
         )
-        with local_stack(options, report=console.print) as stack:
-            status = 0 if _show(console, stack, session, output) else 1
-            if stay:
-                console.print("\nFacePass stays up; Ctrl-C ends it.")
-                watch(stack)
+        stack = opened.enter_context(local_stack(options, report=console.print))
+        status = 0 if _show(console, stack, session, output) else 1
+        if stay:
+            console.print("\nFacePass stays up; Ctrl-C ends it.")
+            watch(stack)
     return status
 
 
@@ -74,7 +77,7 @@ def _show(console: Console, stack: Stack, session: Session, output: Path) -> boo
     settled = _index(console, stack, session.samples)
     good = _report_states(console, settled, strict=session.selfies[0].expected is not None)
     revision = max((row.revision for row in settled.values()), default=0)
-    files = {sample.photo_id: session.photos_dir / sample.s3_key for sample in session.samples}
+    files = _files(session)
     bands = []
     for selfie in session.selfies:
         try:
@@ -89,9 +92,14 @@ def _show(console: Console, stack: Stack, session: Session, output: Path) -> boo
     if bands:
         write_contact_sheet(bands, output)
         console.print(f"\ncontact sheet      {output.resolve()}", soft_wrap=True, markup=False)
+    console.print(f"selfie page        {stack.http}/api/v1/sessions/{SESSION_ID}/interface", soft_wrap=True)
     console.print(f"API documentation  {stack.http}/docs", soft_wrap=True)
     console.print(f"OpenAPI document   {stack.http}/openapi.json", soft_wrap=True)
     return good
+
+
+def _files(session: Session) -> Mapping[str, Path]:
+    return {sample.photo_id: session.photos_dir / sample.s3_key for sample in session.samples}
 
 
 def _index(console: Console, stack: Stack, samples: Sequence[Sample]) -> Mapping[str, Row]:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -36,6 +36,7 @@ class StackOptions:
         data_dir: gets PostgreSQL's data (`postgres/`), Apache Kafka's (`kafka/`) and everyone's logs (`logs/`).
         photos: as FACEPASS_PHOTOS: a directory or s3://bucket/prefix.
         kind: the broker.
+        settings: further ones for all processes, as environment variables.
     """
 
     host: str
@@ -44,6 +45,7 @@ class StackOptions:
     data_dir: Path
     photos: str
     kind: KafkaKind = KafkaKind.EMBEDDED
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,9 @@ def _processes(
 
 def _environment(options: StackOptions, database: DatabaseSettings, kafka: KafkaSettings) -> dict[str, str]:
     photos = options.photos if options.photos.startswith("s3://") else str(Path(options.photos).resolve())
-    return os.environ | {
+    return {
+        **os.environ,
+        **options.settings,
         "FACEPASS_DATABASE": database.database.get_secret_value(),
         "FACEPASS_KAFKA": kafka.kafka,
         "FACEPASS_KAFKA_IDEMPOTENCE": str(kafka.kafka_idempotence).lower(),
