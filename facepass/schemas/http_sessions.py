@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from facepass.schemas.faces import LeftOutReason
 from facepass.schemas.http import BoxBody, Count, Id
@@ -13,7 +14,7 @@ from facepass.schemas.ledger import PhotoState
 MAX_PHOTOS_LISTED = 1000
 """Photos on one page at most: about half a megabyte of JSON."""
 
-_SESSION = {
+_SESSION: JsonDict = {
     "id": "wedding-2026-05-09",
     "name": "Anna and Boris",
     "studio_id": "17",

@@ -19,16 +19,16 @@ _PHOTO_ERRORS: Mapping[str, str] = {
         "the photo store refuses access; give FacePass read access to it, then index the photo again"
     ),
     ErrorCode.STORE_UNAVAILABLE: (
-        "the photo store does not answer; a pending photo is tried again by itself, a failed one when it is indexed"
-        " again"
+        "the photo store does not answer; a pending photo is tried again by itself, a failed one when it is"
+        " indexed again"
     ),
     ErrorCode.FILE_TOO_LARGE: (
         "the file is larger than FACEPASS_PHOTO_MAX_BYTES allows; raise that or upload a smaller photo, then index"
         " it again"
     ),
     ErrorCode.TOO_MANY_PIXELS: (
-        "the photo has more pixels than FACEPASS_PHOTO_MAX_PIXELS allows; raise that or upload a smaller photo, then"
-        " index it again"
+        "the photo has more pixels than FACEPASS_PHOTO_MAX_PIXELS allows; raise that or upload a smaller photo,"
+        " then index it again"
     ),
     ErrorCode.UNSUPPORTED_IMAGE: (
         "the file is no JPEG, PNG or WebP photo, or an animated one; upload it as JPEG, then index it again"

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from facepass import __version__
 from facepass.search_api.access.guard import Guard
 from facepass.search_api.access.headers import SecurityHeaders, add_cors
-from facepass.search_api.docs import add_docs
+from facepass.search_api.docs import DocumentedApp, add_docs
 from facepass.search_api.errors import answer_errors
 from facepass.search_api.middleware import DrainRefused, RequestLog
+from facepass.search_api.page import page_routes
 from facepass.search_api.parts import Parts
 from facepass.search_api.paths import PREFIXES, SegmentPaths
 from facepass.search_api.probes import probe_routes
@@ -35,7 +36,7 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
     """
     guard = Guard(parts)
     threads = ThreadPoolExecutor(parts.engine.threads, thread_name_prefix="selfie")
-    app = FastAPI(
+    app = DocumentedApp(
         title="FacePass",
         version=__version__,
         description=_DESCRIPTION,
@@ -74,6 +75,7 @@ def _add_routes(app: FastAPI, parts: Parts, guard: Guard, threads: ThreadPoolExe
     routers = [
         search_routes(parts, guard, threads),
         session_routes(parts, guard),
+        page_routes(parts),
         probes,
     ]
     for prefix in PREFIXES:

@@ -16,6 +16,7 @@ from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.faces import Face, PhotoFaces
 from facepass.schemas.http import SearchAnswer, SearchParameters
 from facepass.search_api.access.guard import Guard
+from facepass.search_api.admission import ADMISSION_ERRORS, admit_session
 from facepass.search_api.answers import search_answer
 from facepass.search_api.errors import documented, lease_expired
 from facepass.search_api.forms import SearchForm, read_search_form
@@ -30,7 +31,7 @@ UPLOAD_SECONDS = 120.0
 
 SEARCH_ERRORS = (
     ErrorCode.NO_FACE,
-    ErrorCode.SESSION_NOT_FOUND,
+    *ADMISSION_ERRORS,
     ErrorCode.UPLOAD_TIMEOUT,
     ErrorCode.FILE_TOO_LARGE,
     ErrorCode.TOO_MANY_PIXELS,
@@ -70,6 +71,7 @@ def search_endpoint(parts: Parts, threads: Executor) -> Callable[[Request], Awai
     async def search(request: Request) -> Response:
         with _measured(), slots.taken():
             form = await _read(request, parts.settings.selfie_max_bytes)
+            await admit_session(parts, form.parameters.session_id)
             return await _answer(parts, threads, form)
 
     return search
