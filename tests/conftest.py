@@ -1,14 +1,17 @@
 """Fixtures on real parts: one embedded PostgreSQL and broker a run, a migrated database of its own a test."""
 
+import logging
 import os
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from pydantic import SecretStr
 from running import Running
@@ -17,7 +20,8 @@ from facepass.ops.local.apache_kafka import ApacheKafka, apache_kafka, missing_f
 from facepass.ops.local.broker import embedded_broker
 from facepass.ops.local.ports import free_port
 from facepass.ops.local.postgres import DATABASE, embedded_postgres
-from facepass.schemas.settings import DatabaseSettings, ModelSettings
+from facepass.schemas.logs import set_up_logs
+from facepass.schemas.settings import DatabaseSettings, LogSettings, ModelSettings
 
 if TYPE_CHECKING:
     from facepass.embedding import FaceEngine
@@ -124,6 +128,18 @@ def broker(request: pytest.FixtureRequest) -> str:
         return address
     apache: ApacheKafka = request.getfixturevalue("apache")
     return apache.address
+
+
+@pytest.fixture
+def log_lines() -> Iterator[StringIO]:
+    """What is logged during the test, at every level, as JSON lines."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    stream = StringIO()
+    set_up_logs(LogSettings(log_format="json", log_level="debug"), stream)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
 
 
 _FIGURES = pytest.StashKey[list[str]]()

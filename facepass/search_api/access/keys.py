@@ -56,7 +56,7 @@ class KeyRing:
         """
         if not presented:
             raise _refused("missing_key", address)
-        digest = hash_key(presented.encode("latin-1", "replace"))  # the bytes that came: headers are Latin-1
+        digest = hash_key(presented.encode("latin-1"))  # the bytes that came: headers are read as Latin-1
         if (configured := _equal(self._configured, digest)) is not None:
             return configured
         asked_at = time.monotonic()
