@@ -1,17 +1,21 @@
 """What FacePass relies on in a broker, on the embedded one and Apache Kafka; known differences are asserted."""
 
 import asyncio
+import signal
+import sys
 import time
 import uuid
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -112,6 +116,45 @@ async def test_a_group_goes_on_at_its_committed_offset_and_redelivers_the_rest(b
         await second.stop()
 
 
+async def test_a_consumer_killed_before_its_commit_gets_the_records_again(broker: str, topic: str) -> None:
+    await publish(broker, topic, [b"0", b"1", b"2"])
+    group = f"group-{uuid.uuid4().hex}"
+    victim = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, broker, topic, group, stdout=PIPE, cwd=Path(__file__).parent
+    )
+    try:
+        assert victim.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            told = [await victim.stdout.readline() for _ in range(4)]
+        assert told == [b"0\n", b"committed\n", b"1\n", b"2\n"]
+    finally:
+        victim.kill()
+        assert await victim.wait() == -signal.SIGKILL
+    heir = consumer_on(broker, topic, group)
+    await heir.start()
+    try:
+        # The broker finds out by the session time-out that the first is dead.
+        assert await read(heir, 2) == [b"1", b"2"]
+    finally:
+        await heir.stop()
+
+
+async def consume_and_linger(broker: str, topic: str, group: str) -> None:
+    """The life of the consumer that is killed: it commits the first record, and never the ones after it."""
+    consumer = consumer_on(broker, topic, group)
+    await consumer.start()
+    tell((await consumer.getone()).value)
+    await consumer.commit()
+    tell(b"committed")
+    while True:
+        tell((await consumer.getone()).value)
+
+
+def tell(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
 async def test_a_second_member_takes_over_when_the_first_leaves(broker: str, topic: str) -> None:
     group = f"group-{uuid.uuid4().hex}"
     first, second = consumer_on(broker, topic, group), consumer_on(broker, topic, group)
@@ -167,3 +210,7 @@ async def test_known_difference_only_apache_kafka_takes_idempotent_producers(bro
     else:
         await producer.start()
     await producer.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(consume_and_linger(*sys.argv[1:]))

@@ -143,7 +143,7 @@ class ApacheKafka:
         """For clients on this machine."""
         return f"{bracketed(reachable(self.host))}:{self.port}"
 
-    def start(self, *, patience: float = 60.0) -> None:
+    def start(self, *, patience: float = 120.0) -> None:
         """Start the broker and wait until it answers; on a directory of its own or one that it left.
 
         Raises:
