@@ -128,9 +128,11 @@ async def _http_error(request: Request, exc: HTTPException) -> Response:
 
 
 async def _validation_error(request: Request, exc: RequestValidationError) -> Response:
-    """FastAPI's own checks, of path parameters."""
+    """FastAPI's own checks, of parameters in the path and the query."""
     first = exc.errors()[0]
-    name = str(first["loc"][-1])
+    name = next(
+        str(part) for part in reversed(first["loc"]) if isinstance(part, str)
+    )  # others number a list's items
     code = ErrorCode.INVALID_ID if name in {"session_id", "photo_id"} else ErrorCode.INVALID_PARAMETER
     return await _facepass_error(request, PermanentError(code, f"{name}: {first['msg']}", field=name))
 
