@@ -1,10 +1,9 @@
 """Where photos come from: a directory or S3, behind one port."""
 
 import asyncio
-import errno
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -15,8 +14,18 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.settings import PhotoStoreSettings
+from facepass.storage.photo_store_errors import (
+    check_key,
+    errno_name,
+    from_os_error,
+    from_s3_answer,
+    invalid_key,
+    not_found,
+    too_large,
+    unavailable,
+)
 
 _S3 = "s3://"
 
@@ -35,12 +44,8 @@ _S3_CONNECTIONS = 256
 
 _CHUNK_BYTES = 256 * 1024
 
-_MENDABLE_REFUSALS = {"RequestTimeTooSkewed", "ExpiredToken", "ExpiredTokenException", "NoSuchBucket"}
-"""S3's 403 and 404 that are about this machine's clock, credentials or settings, not about the photo."""
-
-_INVALID_KEYS = {"KeyTooLongError", "InvalidURI", "InvalidObjectName", "XMinioInvalidObjectName"}
-
-_NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO}
+_UNFINISHED = ".part"
+"""Behind the name of a file that is being written; a complete one has the name itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +69,27 @@ class PhotoStore(Protocol):
         """
 
 
+class WritablePhotoStore(PhotoStore, Protocol):
+    """A photo store that also takes photos: those that came by HTTP."""
+
+    async def put(self, s3_key: str, data: bytes) -> None:
+        """Store one photo durably, and whole: nobody ever sees a part of it.
+
+        Raises:
+            PermanentError: `invalid_s3_key`.
+            TransientError: `store_unavailable`, also if the store refuses to be written to. Something of the photo
+                may be there: `remove` takes it away.
+        """
+
+    async def remove(self, s3_key: str) -> None:
+        """Remove one photo, if it is there, with all its versions and with what a `put` left that did not end.
+
+        Raises: as `put`.
+        """
+
+
 @asynccontextmanager
-async def open_photo_store(settings: PhotoStoreSettings) -> AsyncIterator[PhotoStore]:
+async def open_photo_store(settings: PhotoStoreSettings) -> AsyncIterator[WritablePhotoStore]:
     """Open the store that `settings.photos` names: a directory, or `s3://bucket/prefix`.
 
     S3 credentials come from where Amazon's own tools look for them (environment, files, the machine's role).
@@ -104,23 +128,23 @@ class DirectoryPhotoStore:
 
     async def fetch(self, s3_key: str) -> StoredPhoto:
         """See `PhotoStore.fetch`."""
-        _check_key(s3_key)
+        check_key(s3_key)
         return StoredPhoto(data=await asyncio.to_thread(self._read, s3_key), etag=None)
 
     def _read(self, s3_key: str) -> bytes:
         try:
             root = self._root.resolve(strict=True)
         except OSError as exc:
-            raise _unavailable(f"the photos' directory cannot be read ({_errno_name(exc)})") from exc
+            raise unavailable(f"the photos' directory cannot be read ({errno_name(exc)})") from exc
         try:
             path = (root / s3_key).resolve(strict=True)
             if not path.is_relative_to(root):
-                raise _invalid_key("leaves the photos' directory")
+                raise invalid_key("leaves the photos' directory")
             return self._read_file(path)
         except OSError as exc:
-            raise _from_os_error(exc) from exc
+            raise from_os_error(exc) from exc
         except RuntimeError as exc:  # what Python 3.11 and 3.12 raise for symbolic links that run in a circle
-            raise _not_found() from exc
+            raise not_found() from exc
 
     def _read_file(self, path: Path) -> bytes:
         # without O_NONBLOCK, opening a named pipe would wait for its writer for ever
@@ -128,15 +152,62 @@ class DirectoryPhotoStore:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             status = os.fstat(descriptor)
             if not S_ISREG(status.st_mode):
-                raise _not_found()
+                raise not_found()
             data = bytearray()
             while chunk := file.read(min(_CHUNK_BYTES, self._max_bytes + 1 - len(data))):
                 data += chunk
                 if len(data) > self._max_bytes:
-                    raise _too_large(self._max_bytes)
+                    raise too_large(self._max_bytes)
         if len(data) < status.st_size:
-            raise _unavailable("the file became shorter while it was read")
+            raise unavailable("the file became shorter while it was read")
         return bytes(data)
+
+    async def put(self, s3_key: str, data: bytes) -> None:
+        """See `WritablePhotoStore.put`."""
+        check_key(s3_key)
+        await asyncio.to_thread(self._change, s3_key, lambda path: _write(path, data))
+
+    async def remove(self, s3_key: str) -> None:
+        """See `WritablePhotoStore.remove`."""
+        check_key(s3_key)
+        await asyncio.to_thread(self._change, s3_key, _unlink)
+
+    def _change(self, s3_key: str, change: Callable[[Path], None]) -> None:
+        """Run `change` on the key's file, whose folder is there and inside the store."""
+        try:
+            root = self._root.resolve(strict=True)
+            folder = (root / s3_key).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            folder = folder.resolve(strict=True)
+            if not folder.is_relative_to(root):
+                raise invalid_key("leaves the photos' directory")
+            change(folder / Path(s3_key).name)
+            _flush(folder)
+        except OSError as exc:
+            raise unavailable(f"the photos' directory cannot be written to ({errno_name(exc)})") from exc
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Under another name first: a file of the name itself is complete, and is so after a power cut."""
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    with unfinished.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _unlink(path: Path) -> None:
+    path.with_name(path.name + _UNFINISHED).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class S3PhotoStore:
@@ -151,82 +222,63 @@ class S3PhotoStore:
 
     async def fetch(self, s3_key: str) -> StoredPhoto:
         """See `PhotoStore.fetch`."""
-        _check_key(s3_key)
-        try:
+        check_key(s3_key)
+        with _s3_errors(from_s3_answer):
             async with asyncio.timeout(_FETCH_SECONDS):
                 return await self._read(self._prefix + s3_key)
-        except ClientError as exc:
-            raise _from_s3_answer(exc) from exc
-        except ParamValidationError as exc:
-            raise _invalid_key("is not one that S3 takes") from exc
-        except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise _unavailable(type(exc).__name__) from exc
+
+    async def put(self, s3_key: str, data: bytes) -> None:
+        """See `WritablePhotoStore.put`."""
+        check_key(s3_key)
+        with _s3_errors(_refused_write):
+            async with asyncio.timeout(_FETCH_SECONDS):
+                await self._client.put_object(Bucket=self._bucket, Key=self._prefix + s3_key, Body=data)
+
+    async def remove(self, s3_key: str) -> None:
+        """See `WritablePhotoStore.remove`."""
+        check_key(s3_key)
+        key = self._prefix + s3_key
+        with _s3_errors(_refused_write):
+            async with asyncio.timeout(_FETCH_SECONDS):
+                answer = await self._client.delete_object(Bucket=self._bucket, Key=key)
+                if answer.get("DeleteMarker"):
+                    await self._remove_versions(key)
 
     async def _read(self, key: str) -> StoredPhoto:
         answer = await self._client.get_object(Bucket=self._bucket, Key=key)
         body, data = answer["Body"], bytearray()
         async with body:
             if answer.get("ContentLength", 0) > self._max_bytes:
-                raise _too_large(self._max_bytes)
+                raise too_large(self._max_bytes)
             # the last, empty piece compares the length that was announced
             while chunk := await body.read(min(_CHUNK_BYTES, self._max_bytes + 1 - len(data))):
                 data += chunk
                 if len(data) > self._max_bytes:
-                    raise _too_large(self._max_bytes)
+                    raise too_large(self._max_bytes)
         return StoredPhoto(data=bytes(data), etag=answer.get("ETag"))
 
-
-def _check_key(s3_key: str) -> None:
-    if not s3_key:
-        raise _invalid_key("is empty")
-    if s3_key.startswith("/"):
-        raise _invalid_key("is absolute; it must be relative to the photo store")
-    if "\x00" in s3_key or any("\ud800" <= character <= "\udfff" for character in s3_key):
-        raise _invalid_key("holds a character that no key may hold")
-    if ".." in s3_key.split("/"):
-        raise _invalid_key("holds '..'")
+    async def _remove_versions(self, key: str) -> None:
+        """A bucket that keeps versions has only hidden the object: remove it, and the mark that hides it."""
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=key)
+        async for page in pages:
+            for version in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                if version["Key"] == key:
+                    await self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version["VersionId"])
 
 
-def _from_s3_answer(error: ClientError) -> FacePassError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if code in _INVALID_KEYS:
-        return _invalid_key("is not one that S3 takes")
-    if code not in _MENDABLE_REFUSALS:
-        if status == 404:  # noqa: PLR2004 - HTTP
-            return _not_found()
-        if status in {401, 403}:
-            return _forbidden(code)
-    return _unavailable(f"{status} {code}")
+@contextmanager
+def _s3_errors(refused: Callable[[ClientError], FacePassError]) -> Iterator[None]:
+    """Translate what the client raises; `refused` says what an answer of S3's means."""
+    try:
+        yield
+    except ClientError as exc:
+        raise refused(exc) from exc
+    except ParamValidationError as exc:
+        raise invalid_key("is not one that S3 takes") from exc
+    except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as exc:
+        raise unavailable(type(exc).__name__) from exc
 
 
-def _from_os_error(error: OSError) -> FacePassError:
-    if error.errno in _NO_SUCH_FILE:
-        return _not_found()
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        return _forbidden(_errno_name(error))
-    return _unavailable(_errno_name(error))
-
-
-def _errno_name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, type(error).__name__)
-
-
-def _invalid_key(reason: str) -> PermanentError:
-    return PermanentError(ErrorCode.INVALID_S3_KEY, f"s3_key {reason}")
-
-
-def _not_found() -> PermanentError:
-    return PermanentError(ErrorCode.PHOTO_NOT_FOUND, "the photo store has no photo of that key")
-
-
-def _forbidden(reason: str) -> PermanentError:
-    return PermanentError(ErrorCode.STORE_FORBIDDEN, f"the photo store refuses access ({reason})")
-
-
-def _too_large(max_bytes: int) -> PermanentError:
-    return PermanentError(ErrorCode.FILE_TOO_LARGE, f"the photo has more than {max_bytes} bytes", limit=max_bytes)
-
-
-def _unavailable(reason: str) -> TransientError:
-    return TransientError(ErrorCode.STORE_UNAVAILABLE, f"photo store: {reason}")
+def _refused_write(error: ClientError) -> FacePassError:
+    """Whoever writes chose the key: what S3 refuses is for the operator to mend."""
+    return unavailable(f"not written ({from_s3_answer(error).message})")
