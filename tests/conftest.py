@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 import structlog
+from kafka_source import apache_kafka_for_tests
 from psycopg import sql
 from pydantic import SecretStr
 from running import Running
 
-from facepass.ops.local.apache_kafka import ApacheKafka, apache_kafka, missing_for_apache_kafka
 from facepass.ops.local.broker import embedded_broker
 from facepass.ops.local.ports import free_port
 from facepass.ops.local.postgres import DATABASE, embedded_postgres
@@ -112,22 +112,17 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> "FaceEngine":
 
 
 @pytest.fixture(scope="session")
-def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """A running Apache Kafka, one a run. A test that kills or freezes it starts it again."""
-    if missing := missing_for_apache_kafka():
-        pytest.skip(missing)
-    with apache_kafka(tmp_path_factory.mktemp("kafka")) as broker:
-        yield broker
+def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running Apache Kafka. One a run: use topics or ids of your own."""
+    with apache_kafka_for_tests(tmp_path_factory.mktemp("kafka")) as address:
+        yield address
 
 
 @pytest.fixture(params=["embedded", "apache"])
 def broker(request: pytest.FixtureRequest) -> str:
     """Address of each kind of broker in turn, for contract tests."""
-    if request.param == "embedded":
-        address: str = request.getfixturevalue("kafka")
-        return address
-    apache: ApacheKafka = request.getfixturevalue("apache")
-    return apache.address
+    address: str = request.getfixturevalue("kafka" if request.param == "embedded" else "apache")
+    return address
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from streams_support import eventually, read_topic
 from typer.testing import CliRunner, Result
 
 from facepass.ops.cli import app
-from facepass.ops.local.apache_kafka import ApacheKafka
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.events import DEAD_LETTERS_TOPIC
 from facepass.schemas.ledger import Origin
@@ -32,12 +31,9 @@ Run = Callable[..., Result]
 @pytest.fixture(params=["embedded", "apache"])
 def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KafkaSettings:
     """A broker with FacePass's topics. They may hold letters of other tests: these have a session of their own."""
+    address: str = request.getfixturevalue("kafka" if request.param == "embedded" else "apache")
     if request.param == "embedded":
-        address: str = request.getfixturevalue("kafka")
         monkeypatch.setenv("FACEPASS_KAFKA_IDEMPOTENCE", "false")
-    else:
-        apache: ApacheKafka = request.getfixturevalue("apache")
-        address = apache.address
     monkeypatch.setenv("FACEPASS_KAFKA", address)
     monkeypatch.setenv("FACEPASS_TOPIC_PARTITIONS", "2")
     settings = KafkaSettings()
