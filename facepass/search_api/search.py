@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.faces import Face, PhotoFaces
 from facepass.schemas.http import SearchAnswer, SearchParameters
-from facepass.search_api.access.guard import Guard
+from facepass.search_api.access.guard import GUEST_ERRORS, LIMIT_ERRORS, Guard
 from facepass.search_api.admission import ADMISSION_ERRORS, admit_session
 from facepass.search_api.answers import search_answer
 from facepass.search_api.errors import documented, lease_expired
@@ -31,6 +31,8 @@ UPLOAD_SECONDS = 120.0
 
 SEARCH_ERRORS = (
     ErrorCode.NO_FACE,
+    *GUEST_ERRORS,
+    *LIMIT_ERRORS,
     *ADMISSION_ERRORS,
     ErrorCode.UPLOAD_TIMEOUT,
     ErrorCode.FILE_TOO_LARGE,
@@ -49,28 +51,29 @@ SEARCH_ERRORS = (
 
 def search_routes(parts: Parts, guard: Guard, threads: Executor) -> APIRouter:
     """The route of searches."""
-    del guard
     router = APIRouter(tags=["search"])
     router.add_api_route(
         "/search",
-        search_endpoint(parts, threads),
+        search_endpoint(parts, guard, threads),
         methods=["POST"],
         summary="Find the photos of the person on a selfie",
         response_model=SearchAnswer,
         response_description="The matches, best first",
         responses=documented(*SEARCH_ERRORS),
+        dependencies=[Depends(guard.limit_search()), Depends(guard.guest())],
         openapi_extra=request_body(),
     )
     return router
 
 
-def search_endpoint(parts: Parts, threads: Executor) -> Callable[[Request], Awaitable[Response]]:
+def search_endpoint(parts: Parts, guard: Guard, threads: Executor) -> Callable[[Request], Awaitable[Response]]:
     """The route's function. `threads` analyse selfies, so that the event loop never waits for one."""
     slots = Slots(parts.settings.searches_at_once)
 
     async def search(request: Request) -> Response:
         with _measured(), slots.taken():
             form = await _read(request, parts.settings.selfie_max_bytes)
+            await guard.check_guest(request, form.parameters.session_id)
             await admit_session(parts, form.parameters.session_id)
             return await _answer(parts, threads, form)
 

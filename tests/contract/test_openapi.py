@@ -87,10 +87,7 @@ def test_every_code_that_a_search_may_answer_is_documented(document: Document) -
     assert documented == {str(code) for code in STATUSES} - NOT_OF_SEARCHES
 
 
-NOT_OF_SEARCHES = {
-    *("not_found", "method_not_allowed", "key_required", "scope_required"),
-    *("token_required", "token_expired", "rate_limited"),
-}
+NOT_OF_SEARCHES = {"not_found", "method_not_allowed"}
 """Codes of other routes only."""
 
 
