@@ -1,7 +1,7 @@
 """Bytes of a photo to oriented RGB pixels."""
 
 import math
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -39,6 +39,10 @@ class Picture:
         return self.width / width, self.height / height
 
 
+Room = Callable[[tuple[int, int]], Pixels]
+"""Gives an array of that height and width, of RGB pixels, to decode into."""
+
+
 def decode_image(
     data: bytes, *, max_pixels: int, max_bytes: int | None = None, longer_side: int | None = None
 ) -> Picture:
@@ -54,22 +58,29 @@ def decode_image(
     Raises:
         PermanentError: `file_too_large`, `too_many_pixels`, `unsupported_image`, `damaged_image`.
     """
+    check_bytes(data, max_bytes)
+    return decode_with_header(data, read_checked_header(data, max_pixels), longer_side=longer_side)
+
+
+def check_bytes(data: bytes, max_bytes: int | None) -> None:
+    """Refuse a file of more than `max_bytes` bytes, if there is such a limit.
+
+    Raises:
+        PermanentError: `file_too_large`.
+    """
     if max_bytes is not None and len(data) > max_bytes:
         raise PermanentError(
             ErrorCode.FILE_TOO_LARGE, f"the file has {len(data)} bytes, allowed are {max_bytes}", limit=max_bytes
         )
+
+
+def read_checked_header(data: bytes, max_pixels: int) -> ImageHeader:
+    """What the file announces, if that is within the limit.
+
+    Raises:
+        PermanentError: `too_many_pixels`, `unsupported_image`, `damaged_image`.
+    """
     header = read_header(data)
-    _check_size(header, max_pixels)
-    pixels = _decode_jpeg(data, header, longer_side) if header.format == "jpeg" else _decode_other(data, header)
-    turned = header.orientation >= _FIRST_TURNED
-    return Picture(
-        pixels=_orient(pixels, header.orientation),
-        width=header.height if turned else header.width,
-        height=header.width if turned else header.height,
-    )
-
-
-def _check_size(header: ImageHeader, max_pixels: int) -> None:
     if min(header.width, header.height) == 0:
         raise damaged("it has no pixels")
     if header.width * header.height > max_pixels or max(header.width, header.height) > MOST_PIXELS_A_SIDE:
@@ -78,26 +89,63 @@ def _check_size(header: ImageHeader, max_pixels: int) -> None:
             f"the picture has {header.width} x {header.height} pixels, allowed are {max_pixels}",
             limit=max_pixels,
         )
+    return header
 
 
-def _decode_jpeg(data: bytes, header: ImageHeader, longer_side: int | None) -> Pixels:
+def new_room(size: tuple[int, int]) -> Pixels:
+    """Memory of this process alone."""
+    return np.empty((*size, 3), np.uint8)
+
+
+def decode_with_header(
+    data: bytes, header: ImageHeader, *, longer_side: int | None, room: Room = new_room
+) -> Picture:
+    """The pixels behind a header that was checked; see `decode_image`.
+
+    Args:
+        room: where the last step writes to, if it can: the picture may also lie elsewhere.
+
+    Raises:
+        PermanentError: `damaged_image`.
+    """
+    upright = header.orientation == 1
+    if header.format == "jpeg":
+        pixels = _decode_jpeg(data, header, longer_side, room if upright else new_room)
+    else:
+        pixels = _decode_other(data, header)
+    turned = header.orientation >= _FIRST_TURNED
+    return Picture(
+        pixels=pixels if upright else _orient(pixels, header.orientation, room),
+        width=header.height if turned else header.width,
+        height=header.width if turned else header.height,
+    )
+
+
+def _decode_jpeg(data: bytes, header: ImageHeader, longer_side: int | None, room: Room) -> Pixels:
     """Decode strictly: libjpeg's every warning is an error, since behind it stands half a picture."""
     fraction = _reduction(header, longer_side)
-    least_width = math.ceil(header.width / fraction)
+    size = math.ceil(header.height / fraction), math.ceil(header.width / fraction)
     try:
-        return _decode_strictly(data, header, least_width)
+        return _decode_strictly(data, header, size, room)
     except ValueError as exc:
-        padding = _EXTRANEOUS.search(str(exc))
-        mended = _without_padding(data) if padding else None
+        mended = _without_padding(data) if _EXTRANEOUS in str(exc) else None
         if mended is None:
-            raise damaged("its JPEG data is truncated or broken") from exc
+            raise _jpeg_error(exc) from exc
     try:
-        return _decode_strictly(mended, header, least_width)
+        return _decode_strictly(mended, header, size, room)
     except ValueError as exc:
-        raise damaged("its JPEG data is truncated or broken") from exc
+        raise _jpeg_error(exc) from exc
 
 
-_EXTRANEOUS = re.compile(r"extraneous bytes before marker 0xd9")
+def _jpeg_error(exc: ValueError) -> Exception:
+    if _NO_MEMORY in str(exc):
+        return MemoryError()
+    return damaged("its JPEG data is truncated or broken")
+
+
+_EXTRANEOUS = "extraneous bytes before marker 0xd9"
+_NO_MEMORY = "Insufficient memory"
+"""libjpeg's own words."""
 
 
 def _without_padding(data: bytes) -> bytes | None:
@@ -115,10 +163,13 @@ def _reduction(header: ImageHeader, longer_side: int | None) -> int:
     return next((fraction for fraction in (8, 4, 2) if longest >= fraction * longer_side), 1)
 
 
-def _decode_strictly(data: bytes, header: ImageHeader, least_width: int) -> Pixels:
+def _decode_strictly(data: bytes, header: ImageHeader, size: tuple[int, int], room: Room) -> Pixels:
+    """`size`: height and width at the reduced scale, as libjpeg-turbo rounds them."""
     if header.components == CMYK:
-        return _rgb_from_cmyk(simplejpeg.decode_jpeg(data, colorspace="CMYK", min_width=least_width, strict=True))
-    pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", min_width=least_width, strict=True)
+        return _rgb_from_cmyk(simplejpeg.decode_jpeg(data, colorspace="CMYK", min_width=size[1], strict=True))
+    pixels: Pixels = simplejpeg.decode_jpeg(
+        data, colorspace="RGB", min_width=size[1], strict=True, buffer=room(size)
+    )
     return pixels
 
 
@@ -136,6 +187,8 @@ def _decode_other(data: bytes, header: ImageHeader) -> Pixels:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as exc:
+        if exc.code == cv2.Error.StsNoMem:
+            raise MemoryError from exc
         raise damaged("it cannot be decoded") from exc
     if pixels is None or pixels.shape[:2] != (header.height, header.width):
         raise damaged("it cannot be decoded")
@@ -146,12 +199,15 @@ _FIRST_TURNED = 5
 """From this Exif orientation on, width and height are exchanged."""
 
 
-def _orient(pixels: Pixels, orientation: int) -> Pixels:
+def _orient(pixels: Pixels, orientation: int, room: Room) -> Pixels:
     """Apply an Exif orientation: 2 to 4 mirror and turn by half, 5 to 8 turn by a quarter."""
     transposed, turn = _TURNS[orientation]
     if transposed:
         pixels = np.asarray(cv2.transpose(pixels), np.uint8)
-    return pixels if turn is None else np.asarray(cv2.flip(pixels, turn), np.uint8)
+    if turn is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    return np.asarray(cv2.flip(pixels, turn, dst=room((height, width))), np.uint8)
 
 
 _LEFT_RIGHT, _UPSIDE_DOWN, _BOTH = 1, 0, -1

@@ -1,6 +1,7 @@
 """Bytes of a photo to faces with embeddings: the engine of a process."""
 
 import os
+import sys
 from dataclasses import asdict
 from functools import partial
 
@@ -10,7 +11,8 @@ import numpy as np
 from facepass.embedding import yunet
 from facepass.embedding.alignment import align
 from facepass.embedding.cache import cached, default_cache_dir
-from facepass.embedding.decoding import Picture, Pixels, decode_image
+from facepass.embedding.decoders import Decoder, DecoderHere, DecoderPool
+from facepass.embedding.decoding import Picture, Pixels
 from facepass.embedding.packs import ModelFile, ModelPack, invalid_pack, open_pack
 from facepass.embedding.quality import Gate, measure
 from facepass.embedding.runtimes import Network, open_runtime
@@ -47,6 +49,7 @@ class FaceEngine:
         spec: GenerationSpec,
         runtime: str,
         threads: int,
+        decoder: Decoder,
         detector: Network,
         recogniser: Network,
         gate: Gate,
@@ -55,6 +58,7 @@ class FaceEngine:
         self.spec = spec
         self.runtime = runtime
         self.threads = threads
+        self._decoder = decoder
         self._detector = detector
         self._recogniser = recogniser
         self._gate = gate
@@ -64,28 +68,32 @@ class FaceEngine:
         """Find the faces of a photo and embed those that pass the quality gate.
 
         Raises:
-            PermanentError: `too_many_pixels`, `unsupported_image`, `damaged_image`.
+            PermanentError: `too_many_pixels`, `unsupported_image`, `damaged_image`, `decoder_failed`.
+            TransientError: `overloaded`.
         """
         size = self._settings.detection_size
-        picture = decode_image(
+        with self._decoder.decoded(
             data, max_pixels=self._settings.photo_max_pixels, longer_side=round(size * DECODED_SHARE)
-        )
-        return self._faces(picture, yunet.detect(self._detector, picture.pixels, longer_side=size), self._gate)
+        ) as picture:
+            found = yunet.detect(self._detector, picture.pixels, longer_side=size)
+            return self._faces(picture, found, self._gate)
 
     def analyse_selfie(self, data: bytes, *, max_bytes: int, max_pixels: int) -> PhotoFaces:
         """Find and embed every face of a selfie; searched at a larger size only when the first finds none.
 
         Raises:
-            PermanentError: `file_too_large`, `too_many_pixels`, `unsupported_image`, `damaged_image`.
+            PermanentError: `file_too_large`, `too_many_pixels`, `unsupported_image`, `damaged_image`,
+                `decoder_failed`.
+            TransientError: `overloaded`.
         """
         size = self._settings.detection_size
-        picture = decode_image(
+        with self._decoder.decoded(
             data, max_bytes=max_bytes, max_pixels=max_pixels, longer_side=round(size * DECODED_SHARE)
-        )
-        found = yunet.detect(self._detector, picture.pixels, longer_side=SELFIE_DETECTION_SIZE)
-        if not len(found) and size > SELFIE_DETECTION_SIZE < max(picture.pixels.shape):
-            found = yunet.detect(self._detector, picture.pixels, longer_side=size)
-        return self._faces(picture, found, None)
+        ) as picture:
+            found = yunet.detect(self._detector, picture.pixels, longer_side=SELFIE_DETECTION_SIZE)
+            if not len(found) and size > SELFIE_DETECTION_SIZE < max(picture.pixels.shape):
+                found = yunet.detect(self._detector, picture.pixels, longer_side=size)
+            return self._faces(picture, found, None)
 
     def _faces(self, picture: Picture, found: yunet.Detections, gate: Gate | None) -> PhotoFaces:
         scale = np.array(picture.scale, np.float32)
@@ -114,8 +122,11 @@ class FaceEngine:
         return normalised
 
 
-def open_engine(settings: ModelSettings) -> FaceEngine:
+def open_engine(settings: ModelSettings, *, isolated: bool = True) -> FaceEngine:
     """Load the model pack, prepare it (kept in the cache directory) and compile it.
+
+    Args:
+        isolated: decode in processes of their own (where the system is Linux); else in this one.
 
     Raises:
         PermanentError: `invalid_pack`, or `invalid_setting` for a runtime that is not installed.
@@ -131,6 +142,7 @@ def open_engine(settings: ModelSettings) -> FaceEngine:
         spec=_spec(pack, gate, settings),
         runtime=runtime.name,
         threads=threads,
+        decoder=DecoderPool(threads) if isolated and sys.platform == "linux" else DecoderHere(),
         detector=runtime.compile(detector, yunet.OUTPUTS, exact=True),
         recogniser=runtime.compile(recogniser, ["fc1"], exact=False),
         gate=gate,

@@ -6,6 +6,7 @@ because a damaged PNG or WebP file must be told from a whole one (decoders are l
 Sources: ITU-T T.81 (JPEG), the PNG specification (third edition), RFC 9649 (WebP), Exif 2.32 (orientation).
 """
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ _JPEG_READ = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive Huffman: what cameras and editors write."""
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 """Markers without a length."""
-_FILL, _START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xFF, 0xDA, 0xD9, 0xE1
+_START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
 _GREY, _YCBCR, CMYK = 1, 3, 4
 _BITS = 8
 
@@ -77,35 +78,54 @@ _MOST_SCANS = 200
 """A progressive picture has some ten scans; libjpeg decodes each over the whole picture, so that a small file of
 thousands keeps a core busy for minutes."""
 
+_MOST_SEGMENTS = 5_000
+"""Before the picture's data. Cameras write some ten; a profile cut into segments of 64 KiB adds some more."""
+
+_PROGRESSIVE = 0xC2
+
 
 def _read_jpeg(data: bytes) -> ImageHeader:
     frame: tuple[int, int, int] | None = None
     orientation = 1
+    several_scans = False
     position = 2
-    while True:
-        if data[position] != _FILL:
-            raise damaged("bytes between the segments of the header")
-        while data[position] == _FILL:
-            position += 1
-        marker = data[position]
-        position += 1
+    for _ in range(_MOST_SEGMENTS):
+        marker, position = _next_marker(data, position)
         if marker in _JPEG_ALONE:
             continue
-        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+        if marker == _END_OF_IMAGE:
             break
         (length,) = struct.unpack_from(">H", data, position)
         body = data[position + 2 : position + length]
+        if marker == _START_OF_SCAN:
+            several_scans = several_scans or frame is None or body[0] < frame[2]
+            break
         if marker in _JPEG_FRAMES:
             frame = _read_frame(marker, body)
+            several_scans = marker == _PROGRESSIVE
         elif marker == _APP1 and body[:6] == b"Exif\x00\x00" and orientation == 1:
             orientation = _read_orientation(body[6:])
         position += length
+    else:
+        raise damaged("too many segments in its header")
     if frame is None:
         raise damaged("no frame header before the picture's data")
-    if data.count(b"\xff\xda") > _MOST_SCANS:
+    # Counting takes as long as a tenth of decoding, and a picture whose only scan has all components has no other.
+    if several_scans and data.count(b"\xff\xda") > _MOST_SCANS:
         raise unsupported(f"more than {_MOST_SCANS} scans")
     height, width, components = frame
     return ImageHeader(format="jpeg", width=width, height=height, orientation=orientation, components=components)
+
+
+_BETWEEN_SEGMENTS = re.compile(rb"\xff+")
+
+
+def _next_marker(data: bytes, position: int) -> tuple[int, int]:
+    """The marker at `position`, which any number of fill bytes may precede, and where it ends."""
+    fill = _BETWEEN_SEGMENTS.match(data, position)
+    if fill is None:
+        raise damaged("bytes between the segments of the header, or it breaks off")
+    return data[fill.end()], fill.end() + 1
 
 
 def _read_frame(marker: int, body: bytes) -> tuple[int, int, int]:

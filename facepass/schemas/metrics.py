@@ -37,6 +37,30 @@ search_stage_duration_seconds = Histogram(
     buckets=_SECONDS,
 )
 
+# calls that index and delete -------------------------------------------------------------------------------
+
+index_calls_total = Counter(
+    "index_calls",
+    "HTTP calls that index or delete, by operation (photo, batch, delete_session, delete_photo) and outcome: ok,"
+    " pending or an error code",
+    ["operation", "outcome"],
+)
+index_call_duration_seconds = Histogram(
+    "index_call_duration_seconds",
+    "Time of a whole call that indexes or deletes, its wait included",
+    ["operation"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+)
+index_calls_waiting = Gauge("index_calls_waiting", "HTTP calls that wait for the outcome of photos or a deletion")
+index_outcomes_total = Counter(
+    "index_outcomes", "Outcomes that waiting calls got, by source: update or ledger", ["source"]
+)
+idempotent_replays_total = Counter(
+    "idempotent_replays", "Calls answered with the first answer to their Idempotency-Key"
+)
+uploads_total = Counter("uploads", "Photos that came by HTTP and were put into the photo store")
+uploads_removed_total = Counter("uploads_removed", "Photos that came by HTTP, removed from the photo store again")
+
 # ingest ---------------------------------------------------------------------------------------------------
 
 index_requests_total = Counter(
