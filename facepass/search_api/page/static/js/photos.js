@@ -104,7 +104,8 @@ function describe({ match, tile, isNew }, number) {
   part(".picture").setAttribute("aria-label", text("photo.open", { number }));
   part("input").checked = chosen.has(match.photo_id);
   part("input").setAttribute("aria-label", text("photo.pick", { number }));
-  part(".likeness").textContent = `${text(`likeness.${words}`)} · ${percent(Math.floor(similarity * 100) / 100)}`;
+  part(".share").textContent = percent(Math.floor(similarity * 100) / 100);
+  part(".likeness").textContent = text(`likeness.${words}`);
   part(".new").hidden = !isNew;
   part(".new").textContent = text("photo.new");
   part(".not-me").textContent = text("photo.not_me");
