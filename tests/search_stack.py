@@ -22,16 +22,22 @@ from facepass.schemas.settings import (
     IndexingSettings,
     LeaseSettings,
     PageSettings,
+    PhotoStoreSettings,
     SearchSettings,
     ShardSettings,
 )
 from facepass.search_api import Parts, create_app
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
+from facepass.storage.outcomes import Outcomes
+from facepass.storage.photo_store import open_photo_store
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
+from facepass.storage.uploads import UploadStore
 from facepass.storage.writes import register_photos, save_photos, update_session
 from facepass.streams.late_publisher import LatePublisher
+
+NO_PHOTOS = PhotoStoreSettings(photos="/nonexistent/photos")
 
 ORIGIN = Origin(topic="photo-indexed", partition=0, offset=0)
 
@@ -109,6 +115,7 @@ async def open_search_stack(
     page: PageSettings | None = None,
     lease: LeaseSettings | None = None,
     events: EventPublisher | None = None,
+    photos: PhotoStoreSettings = NO_PHOTOS,
     broker_healthy: bool = True,
 ) -> AsyncIterator[SearchStack]:
     async with AsyncExitStack() as stack:
@@ -131,6 +138,8 @@ async def open_search_stack(
             indexing=indexing or IndexingSettings(),
             page=page or PageSettings(),
             lease=lease or LeaseSettings(),
+            outcomes=Outcomes(db, generation),
+            uploads=UploadStore(db, await stack.enter_async_context(open_photo_store(photos))),
             events=events or LatePublisher(),  # without Kafka, unless the test has one
             broker_healthy=lambda: broker_healthy,
         )

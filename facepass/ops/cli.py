@@ -135,7 +135,8 @@ def delete_session(
 
     Status 1 when it could not be acknowledged in time; the deletion itself then stands or follows.
     """
-    from facepass.ops.sessions import Target, delete_and_wait, print_receipt
+    from facepass.ops.sessions import delete_and_wait, print_receipt
+    from facepass.storage.erasure import Target
 
     target = Target(
         session_id=SessionId(check_id(session_id, "session")),
@@ -143,7 +144,7 @@ def delete_session(
     )
     receipt = asyncio.run(delete_and_wait(target, patience=patience))
     print_receipt(receipt)
-    if not receipt.acknowledged:
+    if receipt.acknowledged_at is None:
         raise typer.Exit(1)
 
 

@@ -1,21 +1,24 @@
 """`facepass sessions`: what became of a session's photos, and its deletion with a receipt."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from facepass.embedding import read_spec
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
-from facepass.schemas.events import PhotoDeleted, SessionDeleted
-from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import SessionCounts
-from facepass.schemas.settings import DatabaseSettings, KafkaSettings, LeaseSettings, ModelSettings, read_settings
+from facepass.schemas.settings import (
+    DatabaseSettings,
+    KafkaSettings,
+    LeaseSettings,
+    ModelSettings,
+    PhotoStoreSettings,
+    read_settings,
+)
 from facepass.storage.database import Database, open_database
+from facepass.storage.erasure import Receipt, Target, erase
 from facepass.storage.generations import Generation, open_generation
-from facepass.storage.replica import LEASE_MARGIN_SECONDS, wait_until_unserved
+from facepass.storage.photo_store import open_photo_store
+from facepass.storage.replica import LEASE_MARGIN_SECONDS
 from facepass.storage.session_reports import (
     SessionFacts,
     UnfinishedPhoto,
@@ -23,13 +26,12 @@ from facepass.storage.session_reports import (
     read_session,
     read_unfinished,
 )
+from facepass.storage.uploads import UploadStore
 from facepass.storage.writes import read_counts
 from facepass.streams.publisher import open_publisher
 
 _LISTED = 50
 """Photos that `show` lists; it says when there are more."""
-
-_LOOK_SECONDS = 0.1
 
 
 async def show_session(session_id: SessionId) -> None:
@@ -51,44 +53,6 @@ async def show_session(session_id: SessionId) -> None:
         _print_unfinished(unfinished)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What is to be deleted: a whole session, or one photo of it."""
-
-    session_id: SessionId
-    photo_id: PhotoId | None
-
-    def __str__(self) -> str:
-        return (
-            f"photo {self.photo_id} of session {self.session_id}"
-            if self.photo_id
-            else f"session {self.session_id}"
-        )
-
-    def event(self, occurred_at: datetime) -> SessionDeleted | PhotoDeleted:
-        """The deletion as Pixora would publish it."""
-        if self.photo_id is None:
-            return SessionDeleted(session_id=self.session_id, occurred_at=occurred_at)
-        return PhotoDeleted(session_id=self.session_id, photo_id=self.photo_id, occurred_at=occurred_at)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What a deletion did.
-
-    Attributes:
-        fence: nothing of the target up to this time comes back.
-        faces_before, faces_after: stored embeddings, before the event was published and after it was applied.
-        acknowledged: whether no replica can answer with them any more.
-    """
-
-    target: Target
-    fence: datetime
-    faces_before: int
-    faces_after: int
-    acknowledged: bool
-
-
 async def delete_and_wait(target: Target, *, patience: float) -> Receipt:
     """Publish the deletion as Pixora would, wait until intake has applied it and no replica serves it.
 
@@ -102,69 +66,50 @@ async def delete_and_wait(target: Target, *, patience: float) -> Receipt:
     kafka, lease = read_settings(KafkaSettings), read_settings(LeaseSettings)
     async with AsyncExitStack() as stack:
         database, generation = await _open(stack)
-        before = await _state(database, generation, target)
-        # Photos of a producer whose clock runs ahead are to be covered too.
-        fence = max(filter(None, [datetime.now(UTC), before.newest_event]))
-        publisher = await stack.enter_async_context(open_publisher(kafka))
-        await publisher.publish(target.event(fence), origin_api=True)
-        after = await _applied(lambda: _state(database, generation, target), fence, patience)
-        longest = lease.lease_seconds + LEASE_MARGIN_SECONDS + patience
-        gone = await wait_until_unserved(database, lease.lease_seconds, timeout=longest)
-    return Receipt(
-        target=target,
-        fence=fence,
-        faces_before=before.face_count,
-        faces_after=after.face_count,
-        acknowledged=gone,
-    )
+        await _check_known(database, generation, target)
+        photo_store = await stack.enter_async_context(open_photo_store(read_settings(PhotoStoreSettings)))
+        receipt = await erase(
+            database,
+            UploadStore(database, photo_store),
+            await stack.enter_async_context(open_publisher(kafka)),
+            target,
+            lease=lease,
+            applied_within=patience,
+            unserved_within=lease.lease_seconds + LEASE_MARGIN_SECONDS + patience,
+        )
+    if receipt.applied_at is None:
+        raise TransientError(
+            ErrorCode.BROKER_UNAVAILABLE,
+            f"the deletion is in Kafka, but intake did not apply it within {patience:.0f} s: is `facepass"
+            " intake` running? It will apply it when it is; ask again then for the acknowledgement",
+        )
+    return receipt
 
 
 def print_receipt(receipt: Receipt) -> None:
     """Print what was deleted, up to when, and whether every replica has let go of it."""
-    said = "no serving process can answer with them any more" if receipt.acknowledged else "NOT YET: ask again"
+    said = "no serving process can answer with them any more" if receipt.acknowledged_at else "NOT YET: ask again"
     lines = [
         f"deleted        {receipt.target}",
         f"fence          {receipt.fence.isoformat()}: nothing up to then comes back",
-        f"embeddings     {receipt.faces_before} before, {receipt.faces_after} now",
+        f"removed        {receipt.faces_removed} embeddings of {receipt.photos_removed} photos",
         f"acknowledged   {said}",
     ]
+    if receipt.uploads_pending:
+        lines.append(
+            f"photo store    {receipt.uploads_pending} uploaded photos not removed yet; intake goes on trying"
+        )
     print("\n".join(lines))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _State:
-    deleted_at: datetime | None
-    newest_event: datetime | None
-    face_count: int
-
-
-async def _state(database: Database, generation: Generation, target: Target) -> _State:
-    if target.photo_id is None:
-        facts = await read_session(database, target.session_id)
-        if facts is None:
-            raise _unknown(target.session_id)
-        faces = (await read_counts(database, generation, target.session_id)).face_count
-        return _State(deleted_at=facts.deleted_at, newest_event=facts.newest_event, face_count=faces)
-    photo = await read_photo(database, generation, target.session_id, target.photo_id)
-    if photo is None:
+async def _check_known(database: Database, generation: Generation, target: Target) -> None:
+    """An operator who mistypes an id is told so."""
+    if await read_session(database, target.session_id) is None:
+        raise _unknown(target.session_id)
+    if target.photo_id and await read_photo(database, generation, target.session_id, target.photo_id) is None:
         raise PermanentError(
             ErrorCode.PHOTO_NOT_FOUND, "no such photo in this session; ids are compared letter by letter"
         )
-    return _State(deleted_at=photo.deleted_at, newest_event=photo.newest_event, face_count=photo.face_count)
-
-
-async def _applied(state: Callable[[], Awaitable[_State]], fence: datetime, patience: float) -> _State:
-    """The target's state once the fence stands."""
-    deadline = time.monotonic() + patience
-    while (now := await state()).deleted_at is None or now.deleted_at < fence:
-        if time.monotonic() > deadline:
-            raise TransientError(
-                ErrorCode.BROKER_UNAVAILABLE,
-                f"the deletion is in Kafka, but intake did not apply it within {patience:.0f} s: is `facepass"
-                " intake` running? It will apply it when it is; ask again then for the acknowledgement",
-            )
-        await asyncio.sleep(_LOOK_SECONDS)
-    return now
 
 
 async def _open(stack: AsyncExitStack) -> tuple[Database, Generation]:

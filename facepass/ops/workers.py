@@ -7,10 +7,12 @@ import threading
 from collections.abc import Coroutine
 
 from facepass.embedding import open_engine, read_spec
+from facepass.ops.core_dumps import forbid_core_dumps
 from facepass.ops.exit_statuses import exit_status
 from facepass.schemas.settings import (
     DatabaseSettings,
     GuardSettings,
+    IndexingSettings,
     IngestSettings,
     KafkaSettings,
     ModelSettings,
@@ -46,6 +48,8 @@ async def intake(metrics_port: int | None) -> None:
     await run_intake(
         kafka=read_settings(KafkaSettings),
         database=read_settings(DatabaseSettings),
+        photos=read_settings(PhotoStoreSettings),
+        indexing=read_settings(IndexingSettings),
         spec=read_spec(read_settings(ModelSettings)),
         guards=read_settings(GuardSettings),
         metrics_port=metrics_port,
@@ -54,6 +58,7 @@ async def intake(metrics_port: int | None) -> None:
 
 async def ingest(metrics_port: int | None) -> None:
     """Run ingest until a signal; raises FacePassError."""
+    forbid_core_dumps()
     kafka, database = read_settings(KafkaSettings), read_settings(DatabaseSettings)
     photos, batches = read_settings(PhotoStoreSettings), read_settings(IngestSettings)
     guards = read_settings(GuardSettings)

@@ -87,6 +87,8 @@ class ErrorCode(StrEnum):
     """The photo has faces, but none good enough to search for."""
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     """The Idempotency-Key was used before, with another request."""
+    REQUEST_UNDER_WAY = "request_under_way"
+    """The first call with this Idempotency-Key has no answer yet."""
     EVENT_NOT_FOUND = "event_not_found"
     """No event of this number or id (legacy routes)."""
     KEY_NOT_FOUND = "key_not_found"

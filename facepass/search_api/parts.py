@@ -14,8 +14,10 @@ from facepass.schemas.settings import (
 )
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
+from facepass.storage.outcomes import Outcomes
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
+from facepass.storage.uploads import UploadStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class Parts:
     Attributes:
         lease: of all replicas, for whoever waits until none of them serves any more what was deleted.
         events: where calls that index or delete publish; not there without Kafka.
+        outcomes: tells those calls what became of their photos.
+        uploads: photos that came by HTTP, in the photo store.
         broker_healthy: whether hints of changes arrive; searches are right without, only later fresh.
     """
 
@@ -39,4 +43,6 @@ class Parts:
     page: PageSettings
     lease: LeaseSettings
     events: EventPublisher
+    outcomes: Outcomes
+    uploads: UploadStore
     broker_healthy: Callable[[], bool]

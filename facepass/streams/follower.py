@@ -37,6 +37,13 @@ class HintedShards(Protocol):
         """Bring forward every shard that is behind."""
 
 
+class Listener(Protocol):
+    """Whoever else wants to know of every update: the calls that wait for one."""
+
+    def note(self, update: IndexUpdate) -> None:
+        """Take an update; never waits."""
+
+
 class PolledReplica(Protocol):
     """The part of the replica that the poll task drives."""
 
@@ -48,8 +55,14 @@ class Follower:
     """Build one with `build_follower`, and let it run inside `async with follower.running():`."""
 
     def __init__(
-        self, kafka: KafkaSettings, lease: LeaseSettings, shards: HintedShards, replica: PolledReplica
+        self,
+        kafka: KafkaSettings,
+        lease: LeaseSettings,
+        shards: HintedShards,
+        replica: PolledReplica,
+        listener: Listener | None,
     ) -> None:
+        self._listener = listener
         self._kafka = kafka
         self._lease = lease
         self._shards = shards
@@ -138,14 +151,20 @@ class Follower:
                 continue
             self._shards.hint(update)
             self._hinted.set()
+            if self._listener is not None:
+                self._listener.note(update)
             events_total.labels(topic=IndexUpdate.topic, outcome="applied").inc()
 
 
 def build_follower(
-    kafka: KafkaSettings, lease: LeaseSettings, shards: HintedShards, replica: PolledReplica
+    kafka: KafkaSettings,
+    lease: LeaseSettings,
+    shards: HintedShards,
+    replica: PolledReplica,
+    listener: Listener | None = None,
 ) -> Follower:
     """The follower of one serving process; the replica must be registered before it runs."""
-    return Follower(kafka, lease, shards, replica)
+    return Follower(kafka, lease, shards, replica, listener)
 
 
 async def _survive(operation: Callable[[], Awaitable[None]], line: str) -> None:

@@ -16,14 +16,23 @@ from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ledger import Effect
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total, photos_deleted_total, sessions_deleted_total
-from facepass.schemas.settings import DatabaseSettings, GuardSettings, KafkaSettings
+from facepass.schemas.settings import (
+    DatabaseSettings,
+    GuardSettings,
+    IndexingSettings,
+    KafkaSettings,
+    PhotoStoreSettings,
+)
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
+from facepass.storage.photo_store import open_photo_store
+from facepass.storage.uploads import UploadStore
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
 from facepass.streams.dead_letter_limits import DeadLetterLimits, limits_of
 from facepass.streams.dead_letters import watch_open_letters
 from facepass.streams.faust_app import add_agent, batches, new_app
 from facepass.streams.gaps import go_on_after_gaps
+from facepass.streams.housekeeping import keep_house_forever
 from facepass.streams.pipeline import Outlet, send_dead_letter
 from facepass.streams.probes import open_probes
 from facepass.streams.records import Record, photo_event, record_from_message
@@ -59,6 +68,8 @@ async def run_intake(
     *,
     kafka: KafkaSettings,
     database: DatabaseSettings,
+    photos: PhotoStoreSettings,
+    indexing: IndexingSettings,
     spec: GenerationSpec,
     guards: GuardSettings,
     metrics_port: int | None = None,
@@ -66,6 +77,8 @@ async def run_intake(
     """Run intake until SIGTERM or SIGINT; waits for PostgreSQL, Kafka and its topics if they are absent.
 
     Args:
+        photos: the photo store, from which uploaded photos are removed that nothing rests on.
+        indexing: how long idempotency keys are kept.
         spec: of the model in use: photos become pending in its generation.
         guards: when the process ends by itself.
         metrics_port: of the probes; None for none.
@@ -88,7 +101,15 @@ async def run_intake(
         app = intake_app(kafka, intake, worker)
         go_on_after_gaps(app, kafka)
         watchdog = Watchdog(worker, kafka, group=INTAKE_GROUP, topics=TOPICS, seconds=guards.watchdog_seconds)
-        await worker.run(app, [watchdog.watch_forever, lambda: watch_open_letters(kafka)])
+        uploads = UploadStore(intake.database, await stack.enter_async_context(open_photo_store(photos)))
+        tasks = [
+            watchdog.watch_forever,
+            lambda: watch_open_letters(kafka),
+            lambda: keep_house_forever(
+                intake.database, uploads, keys_kept_seconds=indexing.idempotency_hours * 3600
+            ),
+        ]
+        await worker.run(app, tasks)
 
 
 def intake_app(kafka: KafkaSettings, intake: Intake, worker: Worker) -> faust.App:

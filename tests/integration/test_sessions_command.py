@@ -42,12 +42,12 @@ def test_a_deleted_photo_and_then_the_session_are_gone_when_the_receipt_is_print
 
     result = running.facepass("sessions", "delete", session, "--photo", "astronaut")
     assert result.returncode == 0, result.stderr
-    assert "1 before, 0 now" in result.stdout
+    assert "removed        1 embeddings of 1 photos" in result.stdout
     assert found(running.search(session, astronaut_jpeg())) == set()
 
     result = running.facepass("sessions", "delete", session)
     assert result.returncode == 0, result.stderr
-    assert "6 before, 0 now" in result.stdout
+    assert "removed        6 embeddings of 3 photos" in result.stdout
     with pytest.raises(AssertionError, match="session_not_found"):
         running.search(session, astronaut_jpeg())
 

@@ -13,11 +13,13 @@ ORDER BY session_id
 FOR NO KEY UPDATE
 
 -- name: read_rows
--- What the ledger says of some photos, in the order asked, with the fence that covers each and the time.
+-- What the ledger says of some photos, in the order asked, with the fence that covers each, the time, and the
+-- photo's key if it is an object that FacePass itself stored.
 SELECT
     r.state, r.occurred_at, coalesce(r.revision, 0), coalesce(r.faces_stored, 0), coalesce(r.faces_detected, 0),
     r.confidence, r.error, coalesce(r.attempts, 0), r.first_failed_at,
-    greatest(p.deleted_at, s.deleted_at), g.revision, clock_timestamp()
+    greatest(p.deleted_at, s.deleted_at), g.revision, clock_timestamp(),
+    CASE WHEN starts_with(p.s3_key, %(uploads)s) THEN p.s3_key END
 FROM unnest(%(sessions)s::text[], %(photos)s::text[]) WITH ORDINALITY AS e (session_id, photo_id, place)
 LEFT JOIN sessions AS s ON s.session_id = e.session_id
 LEFT JOIN session_generations AS g ON g.session_id = e.session_id AND g.generation = %(generation)s
@@ -32,6 +34,13 @@ INSERT INTO photos AS p (session_id, photo_id, s3_key, occurred_at)
 SELECT * FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(s3_keys)s::text[], %(times)s::timestamptz[])
 ON CONFLICT (session_id, photo_id) DO UPDATE SET s3_key = excluded.s3_key, occurred_at = excluded.occurred_at
 WHERE p.occurred_at IS NULL OR p.occurred_at <= excluded.occurred_at
+
+-- name: release_uploads
+-- Objects that their photos no longer rest on, because a newer event named another key.
+UPDATE uploads AS u SET removing = true, due_at = clock_timestamp()
+FROM photos AS p
+WHERE u.s3_key = ANY(%(keys)s) AND p.session_id = u.session_id AND p.photo_id = u.photo_id
+    AND p.s3_key IS DISTINCT FROM u.s3_key
 
 -- name: write_pending
 -- Photos that wait for a newer event: the stamp, and what is stored of an older event, stay as they are.
@@ -168,6 +177,17 @@ WITH added AS (
 )
 UPDATE session_generations AS g SET deleted = g.deleted + 1
 FROM added WHERE g.generation = added.generation AND g.session_id = added.session_id
+
+-- name: release_covered_uploads
+-- Objects of photos that a deletion covers: by their events' own time, whether those were ever registered or not.
+UPDATE uploads SET removing = true, due_at = clock_timestamp()
+WHERE session_id = %(session)s {of_photo} AND occurred_at <= %(time)s
+
+-- name: note_receipt
+-- What a deletion removed, for whoever waits for it.
+INSERT INTO deletion_receipts (session_id, photo_id, fence, photos_removed, faces_removed)
+VALUES (%(session)s, coalesce(%(photo)s, ''), %(time)s, %(photos)s, %(faces)s)
+ON CONFLICT DO NOTHING
 
 -- name: remove_covered
 -- Removes, in every generation, what a deletion covers: faces by their own time, so that the old faces of a photo

@@ -71,6 +71,8 @@ async def _delete(
     fence = await _fence(connection, values)
     raised = fence is None or fence < occurred_at
     faces, photos = await _remove(connection, values) if raised else (0, 0)
+    if raised:
+        await connection.execute(STATEMENTS["note_receipt"], {**values, "faces": faces, "photos": photos})
     revision = await (await connection.execute(STATEMENTS["revision"], values)).fetchone()
     update = IndexUpdate(
         session_id=session_id,
@@ -104,6 +106,7 @@ async def _remove(connection: Connection, values: dict[str, Any]) -> tuple[int, 
         await connection.execute(STATEMENTS["fence_photo"], values)
         await connection.execute(STATEMENTS["add_deleted"], values)
         of_photo = SQL("AND photo_id = %(photo)s")
+    await connection.execute(SQL(STATEMENTS["release_covered_uploads"]).format(of_photo=of_photo), values)
     statement = SQL(STATEMENTS["remove_covered"]).format(of_photo=of_photo)
     rows = await (await connection.execute(statement, values)).fetchall()
     return next(((faces, photos) for number, faces, photos in rows if number == values["generation"]), (0, 0))

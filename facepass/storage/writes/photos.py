@@ -52,8 +52,7 @@ async def _register(connection: Connection, generation: int, events: Sequence[Ph
             rows[key], newest[key] = apply_registration(row, event), event
         effects.append(settled.effect if settled else Effect.WRITTEN)
     if newest:
-        columns = _event_columns(newest)
-        await connection.execute(STATEMENTS["write_photos"], columns)
+        columns = await _write_events(connection, known, newest)
         await connection.execute(
             STATEMENTS["write_pending"],
             {**columns, "generation": generation, "seconds": LEFT_PENDING_SECONDS},
@@ -123,7 +122,9 @@ async def _save(
                 results[key] = outcome
             answers.append(Written(effect=Effect.WRITTEN, update=row_update(generation, outcome.event, after)))
     if rows:
-        await _write_rows(connection, generation.number, rows, newest, results)
+        columns = await _write_events(connection, known, newest)
+        columns |= {**_result_columns(rows, results), "generation": generation.number}
+        await connection.execute(STATEMENTS["write_results"], columns)
         await _replace_faces(connection, generation.number, known, rows, results)
         await write_ledgers(connection, generation.number, known, rows)
     return answers, sum(len(outcome.found.faces) for outcome in results.values() if outcome.found)
@@ -144,16 +145,14 @@ def _after(row: Row, outcome: PhotoOutcome, known: Known, retry_hours: float) ->
     return Settled(effect=Effect.DUPLICATE) if after is None else after
 
 
-async def _write_rows(
-    connection: Connection,
-    generation: int,
-    rows: Mapping[Key, Row],
-    newest: Mapping[Key, PhotoEvent],
-    results: Mapping[Key, PhotoOutcome],
-) -> None:
-    columns = {**_event_columns(newest), **_result_columns(rows, results), "generation": generation}
+async def _write_events(connection: Connection, known: Known, newest: Mapping[Key, PhotoEvent]) -> dict[str, Any]:
+    """Write what the events say; the columns of `newest`, for the statements that go by them."""
+    columns = _event_columns(newest)
     await connection.execute(STATEMENTS["write_photos"], columns)
-    await connection.execute(STATEMENTS["write_results"], columns)
+    replaced = [key for photo, key in known.uploads.items() if photo in newest and newest[photo].s3_key != key]
+    if replaced:
+        await connection.execute(STATEMENTS["release_uploads"], {"keys": replaced})
+    return columns
 
 
 async def _replace_faces(

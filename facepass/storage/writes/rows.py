@@ -14,6 +14,9 @@ from facepass.storage.writes.verdicts import Row
 
 STATEMENTS = load_statements("writes")
 
+UPLOADS_PREFIX = "facepass-uploads/"
+"""Keys of photos that came by HTTP begin with this, and no others do."""
+
 Key = tuple[SessionId, PhotoId]
 
 
@@ -23,11 +26,13 @@ class Known:
 
     Attributes:
         rows: by photo.
+        uploads: keys of those photos that FacePass itself put into the photo store.
         revisions: of each session; None where the ledger has no row of it.
         now: the database's time.
     """
 
     rows: dict[Key, Row]
+    uploads: Mapping[Key, str]
     revisions: Mapping[SessionId, int | None]
     now: datetime
 
@@ -53,12 +58,18 @@ async def read_rows(connection: Connection, generation: int, events: Sequence[Ph
     sessions, photos = zip(*keys, strict=True)
     cursor = await connection.execute(
         STATEMENTS["read_rows"],
-        {"generation": generation, "sessions": list(sessions), "photos": list(photos)},
+        {
+            "generation": generation,
+            "sessions": list(sessions),
+            "photos": list(photos),
+            "uploads": UPLOADS_PREFIX,
+        },
         binary=True,
     )
     records = await cursor.fetchall()
     return Known(
         rows={key: _row(record) for key, record in zip(keys, records, strict=True)},
+        uploads={key: record[12] for key, record in zip(keys, records, strict=True) if record[12] is not None},
         revisions={session: record[10] for session, record in zip(sessions, records, strict=True)},
         now=records[0][11],
     )

@@ -1,0 +1,229 @@
+"""What becomes of photos, for those who wait for it.
+
+The updates on `index-updates` tell at once; they may be lost, so whoever waits also looks into the ledger now and
+then, and that alone is enough. Nobody who waits holds a connection.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from facepass.schemas.errors import ErrorCode, FacePassError
+from facepass.schemas.events import IndexUpdate
+from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ledger import PhotoState, UpdateStatus
+from facepass.schemas.logs import get_logger
+from facepass.schemas.metrics import index_calls_waiting, index_outcomes_total
+from facepass.storage.database import Database
+from facepass.storage.generations import Generation
+from facepass.storage.statements import load_statements
+
+_log = get_logger(__name__)
+
+_STATEMENTS = load_statements("outcomes")
+
+_FIRST_LOOK_SECONDS = 1.0
+_LONGEST_LOOK_SECONDS = 5.0
+"""Between two looks into the ledger: the pauses grow by half each time."""
+
+_SETTLED = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED, UpdateStatus.FAILED)
+_GONE = (UpdateStatus.FENCED, UpdateStatus.DELETED, UpdateStatus.SESSION_DELETED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a photo's event, or of a newer one.
+
+    Attributes:
+        status: `indexed`, `no_face`, `filtered`, `failed` or `fenced`.
+        revision: of the session; a search at it sees the outcome. 0 of a fenced photo.
+        faces_detected: with those that the quality gate left out.
+        confidence: of the most confident face.
+        code: the error's, if there is one.
+    """
+
+    status: UpdateStatus
+    revision: int
+    faces_detected: int = 0
+    confidence: float | None = None
+    code: ErrorCode | None = None
+
+
+_FENCED = Outcome(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENCED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPhoto:
+    """What the ledger says of one photo.
+
+    Attributes:
+        state: None if it was never heard of.
+        occurred_at: of the newest event that its row rests on.
+        attempts: of that event.
+        s3_key: of its newest event; None also for a deleted one.
+        fence: the later of the photo's and its session's.
+        outcome: what became of it; None while it is pending, or if there is no row.
+    """
+
+    state: PhotoState | None
+    occurred_at: datetime | None
+    attempts: int | None
+    s3_key: str | None
+    fence: datetime | None
+    outcome: Outcome | None
+
+    def outcome_of(self, occurred_at: datetime) -> Outcome | None:
+        """What became of an event of that time; None if nothing yet."""
+        if self.fence is not None and self.fence >= occurred_at:
+            return _FENCED
+        if self.occurred_at is None or self.occurred_at < occurred_at:
+            return None
+        return self.outcome
+
+
+async def read_photos(
+    db: Database, generation: Generation, session_id: SessionId, photo_ids: Iterable[PhotoId]
+) -> dict[PhotoId, KnownPhoto]:
+    """What the ledger says of each of some photos of a session; one query.
+
+    Raises: as `Database.transaction`.
+    """
+    values = {"generation": generation.number, "session": session_id, "photos": list(photo_ids)}
+    async with db.transaction() as connection:
+        rows = await (await connection.execute(_STATEMENTS["read"], values, binary=True)).fetchall()
+    return {PhotoId(row[0]): _known(row) for row in rows}
+
+
+def _known(row: Sequence[Any]) -> KnownPhoto:
+    _, state, occurred_at, attempts, s3_key, fence, revision, faces_detected, confidence, error = row
+    outcome = None
+    if state is not None and state in _SETTLED:
+        outcome = Outcome(
+            status=UpdateStatus(state),
+            revision=revision,
+            faces_detected=faces_detected,
+            confidence=confidence,
+            code=None if error is None else ErrorCode(error),
+        )
+    return KnownPhoto(
+        state=None if state is None else PhotoState(state),
+        occurred_at=occurred_at,
+        attempts=attempts,
+        s3_key=s3_key,
+        fence=fence,
+        outcome=outcome,
+    )
+
+
+class Outcomes:
+    """Hands the updates of this process to the calls that wait here."""
+
+    def __init__(self, db: Database, generation: Generation) -> None:
+        self._db = db
+        self._generation = generation
+        self._waiting: dict[SessionId, set[Waiting]] = {}
+
+    def note(self, update: IndexUpdate) -> None:
+        """Take an update from `index-updates`; never waits."""
+        for waiting in self._waiting.get(update.session_id, ()):
+            waiting.note(update)
+
+    @contextmanager
+    def waiting(self, session_id: SessionId, times: Mapping[PhotoId, datetime]) -> Iterator["Waiting"]:
+        """Wait for photos of one session inside the block. Enter it before the events are published.
+
+        Args:
+            times: `occurred_at` of each photo's event: only what rests on it or on a newer one counts.
+        """
+        waiting = Waiting(self._db, self._generation, session_id, times)
+        self._waiting.setdefault(session_id, set()).add(waiting)
+        try:
+            with index_calls_waiting.track_inprogress():
+                yield waiting
+        finally:
+            self._waiting[session_id].discard(waiting)
+            if not self._waiting[session_id]:
+                del self._waiting[session_id]
+
+
+class Waiting:
+    """One call's wait. Made by `Outcomes.waiting`."""
+
+    def __init__(
+        self, db: Database, generation: Generation, session_id: SessionId, times: Mapping[PhotoId, datetime]
+    ) -> None:
+        self._db = db
+        self._generation = generation
+        self._session_id = session_id
+        self._open = dict(times)
+        self._arrived: dict[PhotoId, Outcome] = {}
+        self._changed = asyncio.Event()
+        self._pause = _FIRST_LOOK_SECONDS
+        self._look_at = time.monotonic() + self._pause
+
+    @property
+    def over(self) -> bool:
+        """Whether every photo's outcome has been handed out."""
+        return not self._open and not self._arrived
+
+    def note(self, update: IndexUpdate) -> None:
+        """Take an update of the session."""
+        if update.photo_id is None:
+            if update.status is UpdateStatus.SESSION_DELETED:
+                for photo_id in list(self._open):
+                    self._take(photo_id, update)
+        elif update.photo_id in self._open:
+            self._take(update.photo_id, update)
+
+    async def more(self, until: float) -> dict[PhotoId, Outcome]:
+        """Wait for outcomes, at most until `until` on `time.monotonic`; those that came since the last call."""
+        while not self._arrived and self._open and (now := time.monotonic()) < until:
+            try:
+                async with asyncio.timeout(min(until, max(self._look_at, now)) - now):
+                    await self._changed.wait()
+            except TimeoutError:
+                if time.monotonic() >= self._look_at:
+                    await self._look(until)
+        arrived, self._arrived = self._arrived, {}
+        self._changed.clear()
+        return arrived
+
+    def _take(self, photo_id: PhotoId, update: IndexUpdate) -> None:
+        if update.occurred_at < self._open[photo_id]:
+            return
+        if update.status in _GONE:
+            self._settle(photo_id, _FENCED, "update")
+        elif update.status in _SETTLED and update.generation == self._generation.number:
+            settled = Outcome(
+                status=update.status,
+                revision=update.revision,
+                faces_detected=update.faces_detected,
+                confidence=update.confidence,
+                code=update.code,
+            )
+            self._settle(photo_id, settled, "update")
+
+    def _settle(self, photo_id: PhotoId, outcome: Outcome, source: str) -> None:
+        del self._open[photo_id]
+        self._arrived[photo_id] = outcome
+        index_outcomes_total.labels(source=source).inc()
+        self._changed.set()
+
+    async def _look(self, until: float) -> None:
+        """Ask the ledger for all that is open. Its failure is none of the call's: the next look may succeed."""
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                known = await read_photos(self._db, self._generation, self._session_id, self._open)
+        except (FacePassError, TimeoutError) as exc:
+            _log.debug("ledger_not_read", session_id=self._session_id, error=exc)
+        else:
+            for photo_id, photo in known.items():
+                # an update may have come while the ledger was read
+                if photo_id in self._open and (outcome := photo.outcome_of(self._open[photo_id])):
+                    self._settle(photo_id, outcome, "ledger")
+        self._pause = min(self._pause * 1.5, _LONGEST_LOOK_SECONDS)
+        self._look_at = time.monotonic() + self._pause
