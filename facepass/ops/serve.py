@@ -21,6 +21,7 @@ from facepass.schemas.settings import (
     LeaseSettings,
     ModelSettings,
     PageSettings,
+    PhotoStoreSettings,
     SearchSettings,
     ShardSettings,
     read_settings,
@@ -30,8 +31,11 @@ from facepass.search_api.control import CONTROL_HOST, create_control_app
 from facepass.search_api.parts import Parts
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
+from facepass.storage.outcomes import Outcomes
+from facepass.storage.photo_store import open_photo_store
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
+from facepass.storage.uploads import UploadStore
 from facepass.streams.follower import build_follower
 from facepass.streams.late_publisher import open_publisher_later
 from facepass.streams.retry import until_available
@@ -53,6 +57,7 @@ class _Settings:
     access: AccessSettings
     indexing: IndexingSettings
     page: PageSettings
+    photos: PhotoStoreSettings
     kafka: KafkaSettings
     lease: LeaseSettings
     shards: ShardSettings
@@ -84,6 +89,7 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
         access=read_settings(AccessSettings),
         indexing=read_settings(IndexingSettings),
         page=read_settings(PageSettings),
+        photos=read_settings(PhotoStoreSettings),
         kafka=read_settings(KafkaSettings),
         lease=read_settings(LeaseSettings),
         shards=read_settings(ShardSettings),
@@ -110,7 +116,8 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
     replica = Replica(database, generation, shards, settings.lease)
     stack.push_async_callback(replica.close)
     await until_available(replica.register, waiting_for="PostgreSQL")
-    follower = build_follower(settings.kafka, settings.lease, shards, replica)
+    outcomes = Outcomes(database, generation)
+    follower = build_follower(settings.kafka, settings.lease, shards, replica, outcomes)
     await stack.enter_async_context(follower.running())
     return Parts(
         database=database,
@@ -124,6 +131,8 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
         page=settings.page,
         lease=settings.lease,
         events=await stack.enter_async_context(open_publisher_later(settings.kafka)),
+        outcomes=outcomes,
+        uploads=UploadStore(database, await stack.enter_async_context(open_photo_store(settings.photos))),
         broker_healthy=follower.broker_healthy,
     )
 

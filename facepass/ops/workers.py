@@ -12,6 +12,7 @@ from facepass.ops.exit_statuses import exit_status
 from facepass.schemas.settings import (
     DatabaseSettings,
     GuardSettings,
+    IndexingSettings,
     IngestSettings,
     KafkaSettings,
     ModelSettings,
@@ -47,6 +48,8 @@ async def intake(metrics_port: int | None) -> None:
     await run_intake(
         kafka=read_settings(KafkaSettings),
         database=read_settings(DatabaseSettings),
+        photos=read_settings(PhotoStoreSettings),
+        indexing=read_settings(IndexingSettings),
         spec=read_spec(read_settings(ModelSettings)),
         guards=read_settings(GuardSettings),
         metrics_port=metrics_port,
