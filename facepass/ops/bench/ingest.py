@@ -96,7 +96,7 @@ def _analyse(engine: FaceEngine, contents: Sequence[bytes]) -> _Run:
 
 def _own_rows(ours: Sequence[_Run], bare: Sequence[_Run], site: Site) -> Iterator[Row]:
     engine = site.engine
-    what = f"bare: the same engine ({engine.runtime}) in {engine.threads} threads on bytes in memory, no I/O"
+    what = f"bare: the same engine ({engine.runtime}) in {engine.threads} threads of one process, no I/O"
     same = "the same" if ours[-1].faces == bare[-1].faces else f"{bare[-1].faces}"
     found = f"{site.photos.note}; {ours[-1].faces} faces stored, {same} by bare"
     yield Row(
@@ -112,14 +112,14 @@ def _own_rows(ours: Sequence[_Run], bare: Sequence[_Run], site: Site) -> Iterato
         ours=_median(ours, lambda run: run.cpu / run.photos),
         bare=_median(bare, lambda run: run.cpu / run.photos),
         unit="CPU s/photo",
-        note=f"{what}; ours is the ingest process alone, without PostgreSQL, broker, intake and serve",
+        note=f"{what}; ours is the ingest process with its decoders, without PostgreSQL, broker, intake and serve",
     )
     yield Row(
         name="ingest, cores used",
         ours=_median(ours, lambda run: run.cpu / run.seconds),
         bare=_median(bare, lambda run: run.cpu / run.seconds),
         unit="cores",
-        note=f"processor time by time passed, of {cores()} cores; ours is the ingest process alone",
+        note=f"processor time by time passed, of {cores()} cores; ours is the ingest process with its decoders",
     )
 
 
