@@ -18,6 +18,7 @@ from facepass.search_api.paths import PREFIXES, SegmentPaths
 from facepass.search_api.probes import probe_routes
 from facepass.search_api.search import search_routes
 from facepass.search_api.sessions import session_routes
+from facepass.search_api.slots import Slots
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -71,9 +72,10 @@ def _with_threads(threads: ThreadPoolExecutor, guard: Guard, inner: Lifespan | N
 
 def _add_routes(app: FastAPI, parts: Parts, guard: Guard, threads: ThreadPoolExecutor) -> None:
     probes = probe_routes(parts)
+    slots = Slots(parts.settings.searches_at_once)
     # Built once and included under both prefixes: what they count, they count together.
     routers = [
-        search_routes(parts, guard, threads),
+        search_routes(parts, guard, threads, slots),
         session_routes(parts, guard),
         page_routes(parts),
         probes,

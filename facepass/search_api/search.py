@@ -49,12 +49,16 @@ SEARCH_ERRORS = (
 )
 
 
-def search_routes(parts: Parts, guard: Guard, threads: Executor) -> APIRouter:
+ReadForm = Callable[[Request, int], Awaitable[SearchForm]]
+"""Reads a request's body, with at most so many bytes of a selfie, into what a search takes."""
+
+
+def search_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) -> APIRouter:
     """The route of searches."""
     router = APIRouter(tags=["search"])
     router.add_api_route(
         "/search",
-        search_endpoint(parts, guard, threads),
+        search_endpoint(parts, guard, threads, slots),
         methods=["POST"],
         summary="Find the photos of the person on a selfie",
         response_model=SearchAnswer,
@@ -66,13 +70,31 @@ def search_routes(parts: Parts, guard: Guard, threads: Executor) -> APIRouter:
     return router
 
 
-def search_endpoint(parts: Parts, guard: Guard, threads: Executor) -> Callable[[Request], Awaitable[Response]]:
-    """The route's function. `threads` analyse selfies, so that the event loop never waits for one."""
-    slots = Slots(parts.settings.searches_at_once)
+async def read_form(request: Request, max_bytes: int) -> SearchForm:
+    """Read the body of `POST /search`. Raises: as `read_search_form`."""
+    length = request.headers.get("content-length", "")
+    return await read_search_form(
+        request.headers.get("content-type", ""),
+        int(length) if length.isdecimal() else None,
+        request.stream(),
+        max_bytes=max_bytes,
+    )
+
+
+def search_endpoint(
+    parts: Parts, guard: Guard, threads: Executor, slots: Slots, read: ReadForm = read_form
+) -> Callable[[Request], Awaitable[Response]]:
+    """The route's function.
+
+    Args:
+        threads: analyse selfies, so that the event loop never waits for one.
+        slots: of all routes that search, together.
+        read: for a route that names the session in another way than `POST /search`.
+    """
 
     async def search(request: Request) -> Response:
         with _measured(), slots.taken():
-            form = await _read(request, parts.settings.selfie_max_bytes)
+            form = await _read(request, parts.settings.selfie_max_bytes, read)
             await guard.check_guest(request, form.parameters.session_id)
             await admit_session(parts, form.parameters.session_id)
             return await _answer(parts, threads, form)
@@ -80,16 +102,10 @@ def search_endpoint(parts: Parts, guard: Guard, threads: Executor) -> Callable[[
     return search
 
 
-async def _read(request: Request, max_bytes: int) -> SearchForm:
-    length = request.headers.get("content-length", "")
+async def _read(request: Request, max_bytes: int, read: ReadForm) -> SearchForm:
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
-            form = await read_search_form(
-                request.headers.get("content-type", ""),
-                int(length) if length.isdecimal() else None,
-                request.stream(),
-                max_bytes=max_bytes,
-            )
+            form = await read(request, max_bytes)
     except TimeoutError as exc:
         raise PermanentError(
             ErrorCode.UPLOAD_TIMEOUT, f"the upload took longer than {UPLOAD_SECONDS:.0f} seconds"
