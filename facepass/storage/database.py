@@ -5,7 +5,7 @@ module; every error is raised `from None`, so that no traceback holds the driver
 """
 
 import random
-from asyncio import sleep
+from asyncio import sleep, timeout
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +25,14 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 5
 """One attempt to connect; libpq's own default waits for the operating system, for minutes."""
+
+_CHECK_SECONDS = 5.0
+"""How long a connection may take to answer that it is alive. Without this limit the caller that is handed one of a
+network that swallows packets, or of a proxy that hangs, would wait as long as the operating system does."""
+
+_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+"""Seconds, and milliseconds: a peer that is gone ends the statement under way within half a minute; by Linux's own
+defaults it would take two hours. One that is busy, or stopped, acknowledges all the same."""
 
 _POOL_WAIT_SECONDS = 10.0
 """How long a caller waits for a connection before the database counts as unavailable."""
@@ -115,13 +123,13 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
     pool = AsyncConnectionPool(
         settings.database.get_secret_value(),
         connection_class=AsyncConnection[TupleRow],
-        kwargs={"connect_timeout": _CONNECT_SECONDS, "application_name": "facepass"},
+        kwargs={"connect_timeout": _CONNECT_SECONDS, "application_name": "facepass", **_KEEPALIVE},
         min_size=1,
         max_size=settings.database_pool_size,
         timeout=_POOL_WAIT_SECONDS,
         reconnect_timeout=_RECONNECT_SECONDS,
         open=False,
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         configure=_set_up,
         name="facepass",
     )
@@ -145,6 +153,12 @@ async def _why_unreachable(settings: DatabaseSettings) -> FacePassError | None:
         return translate(exc)
     await connection.close()
     return None
+
+
+async def _check(connection: Connection) -> None:
+    """Raise when the connection is of no use any more."""
+    async with timeout(_CHECK_SECONDS):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _set_up(connection: Connection) -> None:

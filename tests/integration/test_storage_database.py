@@ -10,14 +10,17 @@ from dataclasses import replace
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
+from faults.loop_thread import LoopThread
+from faults.proxies import TcpProxy, unix_target
 from ledger import SPEC, at, face, open_storage, outcome, photo_event, random_vector
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage import migrations
-from facepass.storage.database import open_database
+from facepass.storage.database import Connection, open_database
 from facepass.storage.generations import open_generation
 from facepass.storage.migrations import HEAD, migrate
 from facepass.storage.statements import load_statements
@@ -225,3 +228,29 @@ def test_every_statement_has_a_comment() -> None:
     for topic in ("generations", "writes"):
         for name, text in load_statements(topic).items():
             assert text.startswith("-- "), name
+
+
+async def test_a_connection_that_falls_silent_holds_nobody(database_settings: DatabaseSettings) -> None:
+    """A network that swallows packets: what is asked of a pooled connection must not wait for its end."""
+    parts = conninfo_to_dict(database_settings.database.get_secret_value())
+    loop = LoopThread()
+    proxy = TcpProxy(loop, unix_target(lambda: f"{parts['host']}/.s.PGSQL.{parts.get('port') or 5432}"))
+    through = make_conninfo("", **{**parts, "host": "127.0.0.1", "port": proxy.port})
+    try:
+        async with open_database(DatabaseSettings(database=SecretStr(through))) as database:
+            assert await database.run(_one) == 1
+            proxy.stall()
+            with pytest.raises(TransientError):
+                await database.run(_one)
+            proxy.drop()
+            proxy.mend()
+            assert await database.run(_one) == 1
+    finally:
+        proxy.close()
+        loop.close()
+
+
+async def _one(connection: Connection) -> int:
+    row = await (await connection.execute("SELECT 1")).fetchone()
+    assert row is not None
+    return int(row[0])
