@@ -42,7 +42,7 @@ search_stage_duration_seconds = Histogram(
 index_calls_total = Counter(
     "index_calls",
     "HTTP calls that index or delete, by operation (photo, batch, delete_session, delete_photo) and outcome: ok,"
-    " pending or an error code",
+    " pending, client_closed or an error code",
     ["operation", "outcome"],
 )
 index_call_duration_seconds = Histogram(

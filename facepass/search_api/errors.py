@@ -12,6 +12,7 @@ from facepass.schemas.http import ErrorBody
 
 STATUSES = {
     ErrorCode.NO_FACE: 400,
+    ErrorCode.FILTERED: 400,
     ErrorCode.KEY_REQUIRED: 401,
     ErrorCode.TOKEN_REQUIRED: 401,
     ErrorCode.TOKEN_EXPIRED: 401,
@@ -22,18 +23,29 @@ STATUSES = {
     ErrorCode.SESSION_NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.UPLOAD_TIMEOUT: 408,
+    ErrorCode.FENCED: 409,
+    ErrorCode.REQUEST_UNDER_WAY: 409,
     ErrorCode.FILE_TOO_LARGE: 413,
     ErrorCode.TOO_MANY_PIXELS: 413,
     ErrorCode.UNSUPPORTED_IMAGE: 415,
     ErrorCode.DAMAGED_IMAGE: 422,
+    ErrorCode.DECODER_FAILED: 422,
     ErrorCode.INVALID_ID: 422,
     ErrorCode.INVALID_PARAMETER: 422,
+    ErrorCode.INVALID_S3_KEY: 422,
+    ErrorCode.PHOTO_NOT_FOUND: 422,
+    ErrorCode.STORE_FORBIDDEN: 422,
+    ErrorCode.IDEMPOTENCY_MISMATCH: 422,
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.INTERNAL: 500,
     ErrorCode.DATABASE_UNAVAILABLE: 503,
     ErrorCode.LEASE_EXPIRED: 503,
     ErrorCode.MEMORY_BUDGET: 503,
     ErrorCode.OVERLOADED: 503,
+    ErrorCode.BROKER_UNAVAILABLE: 503,
+    ErrorCode.EVENT_REFUSED: 503,
+    ErrorCode.STORE_UNAVAILABLE: 503,
+    ErrorCode.PENDING: 503,
 }
 """The status of each code that the API answers with. A code that is not here is a defect: 500 `internal`."""
 
@@ -42,6 +54,11 @@ RETRY_AFTER_SECONDS = {
     ErrorCode.LEASE_EXPIRED: 5,
     ErrorCode.DATABASE_UNAVAILABLE: 5,
     ErrorCode.MEMORY_BUDGET: 30,
+    ErrorCode.REQUEST_UNDER_WAY: 1,
+    ErrorCode.BROKER_UNAVAILABLE: 5,
+    ErrorCode.EVENT_REFUSED: 60,
+    ErrorCode.STORE_UNAVAILABLE: 30,
+    ErrorCode.PENDING: 10,
 }
 """A search takes well under a second; a lease comes back with the first poll after an outage."""
 
@@ -71,6 +88,7 @@ _EXAMPLES = {
     ErrorCode.TOO_MANY_PIXELS: "the image has more than 16777216 pixels",
     ErrorCode.UNSUPPORTED_IMAGE: "not a JPEG, PNG or WebP file",
     ErrorCode.DAMAGED_IMAGE: "the image is damaged or incomplete",
+    ErrorCode.DECODER_FAILED: "decoding the image took too long or too much memory",
     ErrorCode.INVALID_ID: "session_id: String should have at least 1 character",
     ErrorCode.INVALID_PARAMETER: "threshold: Input should be less than or equal to 1",
     ErrorCode.RATE_LIMITED: "more than 100 calls in the time of the limit; wait 12 seconds",
@@ -79,14 +97,27 @@ _EXAMPLES = {
     ErrorCode.LEASE_EXPIRED: "deletions have not been seen recently enough to answer",
     ErrorCode.MEMORY_BUDGET: "the session does not fit into the memory budget",
     ErrorCode.OVERLOADED: "too many searches are under way",
+    ErrorCode.FILTERED: "the photo has faces, but none good enough to search for",
+    ErrorCode.FENCED: "the photo or its session was deleted",
+    ErrorCode.REQUEST_UNDER_WAY: "the first call with this Idempotency-Key has no answer yet",
+    ErrorCode.INVALID_S3_KEY: "s3_key holds '..'",
+    ErrorCode.PHOTO_NOT_FOUND: "the photo store has no object of this s3_key",
+    ErrorCode.STORE_FORBIDDEN: "the photo store refuses access",
+    ErrorCode.IDEMPOTENCY_MISMATCH: "this Idempotency-Key was used with another request; take a new one",
+    ErrorCode.BROKER_UNAVAILABLE: "Kafka does not answer: try again later",
+    ErrorCode.EVENT_REFUSED: "Kafka refuses: TopicAuthorizationFailedError",
+    ErrorCode.STORE_UNAVAILABLE: "the photo store does not answer",
+    ErrorCode.PENDING: "the deletion is accepted, but not applied yet; call again for the acknowledgement",
 }
+
+_ERROR_SCHEMA = {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}
 
 
 def error_response(error: FacePassError) -> Response:
     """The answer to a failure. A defect shows neither its message nor its details."""
     if error.code not in STATUSES or error.code is ErrorCode.INTERNAL:
         error = internal_error()
-    body = ErrorBody(code=error.code, message=error.message, details=error.details)
+    body = error_body(error)
     headers = {}
     if retry_after := RETRY_AFTER_SECONDS.get(error.code, error.details.get(RETRY_AFTER_DETAIL)):
         headers["Retry-After"] = str(retry_after)
@@ -95,6 +126,11 @@ def error_response(error: FacePassError) -> Response:
     return Response(
         body.model_dump_json(), status_code=STATUSES[error.code], headers=headers, media_type="application/json"
     )
+
+
+def error_body(error: FacePassError) -> ErrorBody:
+    """The one shape of errors."""
+    return ErrorBody(code=error.code, message=error.message, details=error.details)
 
 
 def internal_error() -> PermanentError:
@@ -139,18 +175,25 @@ async def _validation_error(request: Request, exc: RequestValidationError) -> Re
 
 def documented(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with `codes`, for its OpenAPI description."""
-    responses: dict[int | str, dict[str, Any]] = {}
-    for code in codes:
-        status = STATUSES[code]
-        response = responses.setdefault(
-            status,
-            {"model": ErrorBody, "description": "", "content": {"application/json": {"examples": {}}}},
-        )
-        response["description"] = ", ".join(filter(None, [response["description"], f"`{code}`"]))
-        example = {"code": str(code), "message": _EXAMPLES[code], "details": {}}
-        response["content"]["application/json"]["examples"][str(code)] = {"value": example}
-        if code in RETRY_AFTER_SECONDS or code is ErrorCode.RATE_LIMITED:
-            response["headers"] = {
-                "Retry-After": {"description": "seconds", "schema": {"type": "integer"}, "required": True}
-            }
-    return responses
+    by_status: dict[int | str, list[ErrorCode]] = {}
+    for code in dict.fromkeys(codes):
+        by_status.setdefault(STATUSES[code], []).append(code)
+    return {status: _documented(same) for status, same in by_status.items()}
+
+
+def _documented(codes: list[ErrorCode]) -> dict[str, Any]:
+    """All codes of one status."""
+    examples = {
+        str(code): {"value": {"code": str(code), "message": _EXAMPLES[code], "details": {}}} for code in codes
+    }
+    response: dict[str, Any] = {
+        "model": ErrorBody,
+        "description": ", ".join(f"`{code}`" for code in codes),
+        # the schema is named here too: FastAPI puts the model's under the route's own kind, which may be HTML
+        "content": {"application/json": {"schema": _ERROR_SCHEMA, "examples": examples}},
+    }
+    say_when = [code in RETRY_AFTER_SECONDS or code is ErrorCode.RATE_LIMITED for code in codes]
+    if any(say_when):
+        header = {"description": "seconds", "schema": {"type": "integer"}, "required": all(say_when)}
+        response["headers"] = {"Retry-After": header}
+    return response

@@ -66,7 +66,7 @@ class RequestLog:
                 await error_response(internal_error())(scope, receive, answered)
         finally:
             _record(scope, answered.status or CLIENT_CLOSED, time.perf_counter() - begun, error)
-            structlog.contextvars.unbind_contextvars("request_id", "session_id", "code")
+            structlog.contextvars.unbind_contextvars("request_id", "session_id", "photo_id", "code")
 
 
 class _Answered:

@@ -7,25 +7,27 @@ from facepass.schemas.errors import ErrorCode, TransientError
 
 
 class Slots:
-    """At most `limit` holders at a time. For one event loop: it has no lock."""
+    """At most `limit` slots are taken at a time. For one event loop: it has no lock."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, what: str = "searches") -> None:
         self._limit = limit
+        self._what = what
         self._taken = 0
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Hold a slot for the block.
+    def taken(self, wanted: int = 1) -> Iterator[None]:
+        """Hold so many slots for the block; all there are, if more are wanted.
 
         Raises:
-            TransientError: `overloaded`, at once, if none is free.
+            TransientError: `overloaded`, at once, if they are not free.
         """
-        if self._taken >= self._limit:
+        wanted = min(wanted, self._limit)
+        if self._taken + wanted > self._limit:
             raise TransientError(
-                ErrorCode.OVERLOADED, "too many searches are under way; try again shortly", limit=self._limit
+                ErrorCode.OVERLOADED, f"too many {self._what} are under way; try again shortly", limit=self._limit
             )
-        self._taken += 1
+        self._taken += wanted
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken -= wanted

@@ -1,0 +1,82 @@
+"""What a call turns into: which photos need an event, of what time, and which the ledger answers at once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from facepass.schemas.events import PhotoIndexed
+from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ledger import PhotoState, UpdateStatus
+from facepass.storage.outcomes import KnownPhoto, Outcome
+
+_FINAL = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
+"""What comes of the same object again and again; a photo that failed may succeed when it is tried again."""
+
+JOINED = timedelta(minutes=10)
+"""A photo that waits for its first attempt since less than this is waited for, and not asked for again: a caller
+who repeats a call that took too long would otherwise move its photos to the end of the queue. One that waits for
+longer may have lost its event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done for some photos of a session.
+
+    Attributes:
+        settled: answered by the ledger.
+        times: `occurred_at` of the events to wait for.
+        ask: those of `times` whose event is still to be published.
+    """
+
+    settled: Mapping[PhotoId, Outcome]
+    times: Mapping[PhotoId, datetime]
+    ask: frozenset[PhotoId]
+
+
+def make_plan(keys: Mapping[PhotoId, str | None], known: Mapping[PhotoId, KnownPhoto]) -> Plan:
+    """Plan for photos with their keys; None for an image that has none yet."""
+    now = datetime.now(UTC)
+    settled: dict[PhotoId, Outcome] = {}
+    times: dict[PhotoId, datetime] = {}
+    ask: set[PhotoId] = set()
+    for photo_id, key in keys.items():
+        photo = known[photo_id]
+        same = key is not None and photo.s3_key == key
+        if same and photo.outcome is not None and photo.outcome.status in _FINAL:
+            settled[photo_id] = photo.outcome
+        elif same and (joined := _waits_since(photo, now)):
+            times[photo_id] = joined
+        else:
+            times[photo_id] = _event_time(photo, now)
+            ask.add(photo_id)
+    return Plan(settled=settled, times=times, ask=frozenset(ask))
+
+
+def events(
+    session_id: SessionId, plan: Plan, keys: Mapping[PhotoId, str], photo_ids: Iterable[PhotoId]
+) -> list[PhotoIndexed]:
+    """The events of some photos, as Pixora would publish them."""
+    return [
+        PhotoIndexed(
+            session_id=session_id,
+            photo_id=photo_id,
+            s3_key=keys[photo_id],
+            occurred_at=plan.times[photo_id].isoformat(),  # the model takes RFC 3339 text
+        )
+        for photo_id in photo_ids
+    ]
+
+
+def _waits_since(photo: KnownPhoto, now: datetime) -> datetime | None:
+    """When the event happened that a photo waits for, if that is on its way."""
+    waits = photo.state is PhotoState.PENDING and not photo.attempts
+    if waits and photo.occurred_at is not None and now - photo.occurred_at < JOINED:
+        return photo.occurred_at
+    return None
+
+
+def _event_time(photo: KnownPhoto, now: datetime) -> datetime:
+    """Now; later than what the ledger has, if the clock of whoever sent that runs ahead."""
+    if photo.occurred_at is None:
+        return now
+    return max(now, photo.occurred_at + timedelta(microseconds=1))

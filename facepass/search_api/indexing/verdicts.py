@@ -1,0 +1,112 @@
+"""From outcomes to answers: what each means for a caller, in one photo and in a batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
+from facepass.schemas.http_index import BatchAnswer, BatchError, BatchProgress, IndexAnswer
+from facepass.schemas.ids import PhotoId
+from facepass.schemas.ledger import UpdateStatus
+from facepass.schemas.photo_errors import photo_error_message
+from facepass.storage.outcomes import Outcome
+
+_NO_FACE = (UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
+
+_MESSAGES = {
+    ErrorCode.NO_FACE: "no face was found in the photo",
+    ErrorCode.FILTERED: "the photo has faces, but none good enough to search for",
+    ErrorCode.FENCED: "the photo or its session was deleted",
+    ErrorCode.PENDING: "the photo is not indexed yet; FacePass goes on with it",
+}
+
+
+def index_answer(photo_id: PhotoId, outcome: Outcome) -> IndexAnswer:
+    """The answer for one photo that is indexed.
+
+    Raises:
+        FacePassError: why it is not.
+    """
+    if outcome.status is not UpdateStatus.INDEXED:
+        raise _refusal(photo_id, outcome)
+    return IndexAnswer(
+        indexed=True,
+        photo_id=photo_id,
+        confidence=outcome.confidence or 0.0,
+        faces_detected=outcome.faces_detected,
+        revision=outcome.revision,
+    )
+
+
+def _refusal(photo_id: PhotoId, outcome: Outcome) -> FacePassError:
+    code = _code(outcome)
+    kind = TransientError if code is ErrorCode.STORE_UNAVAILABLE else PermanentError
+    return kind(
+        code,
+        _message(code),
+        photo_id=photo_id,
+        faces_detected=outcome.faces_detected,
+        revision=outcome.revision,
+    )
+
+
+def _code(outcome: Outcome) -> ErrorCode:
+    if outcome.status in _NO_FACE:
+        return ErrorCode(outcome.status)
+    return outcome.code or ErrorCode.INTERNAL
+
+
+def _message(code: ErrorCode) -> str:
+    return _MESSAGES.get(code) or photo_error_message(code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What is known of a batch at one moment.
+
+    Attributes:
+        photos: in the order sent; one may be there twice, and counts twice.
+        refused: photos whose key is none.
+        settled: outcomes so far.
+    """
+
+    photos: Sequence[PhotoId]
+    refused: Mapping[PhotoId, FacePassError]
+    settled: Mapping[PhotoId, Outcome]
+
+    def progress(self) -> BatchProgress:
+        """Counts so far."""
+        counts = dict.fromkeys(BatchProgress.model_fields, 0)
+        for photo_id in self.photos:
+            counts[self._kind(photo_id)] += 1
+        return BatchProgress(**counts)
+
+    def answer(self) -> BatchAnswer:
+        """The final answer: what is still pending counts as failed."""
+        counts = self.progress()
+        revisions = [outcome.revision for outcome in self.settled.values()]
+        failed = [photo for photo in self.photos if self._kind(photo) in {"failed", "pending"}]
+        return BatchAnswer(
+            indexed=counts.indexed,
+            failed=counts.failed + counts.pending,
+            errors=[self._error(photo_id) for photo_id in failed],
+            no_face=counts.no_face,
+            pending=counts.pending,
+            revision=max(revisions, default=0),
+        )
+
+    def _kind(self, photo_id: PhotoId) -> str:
+        outcome = self.settled.get(photo_id)
+        if photo_id in self.refused:
+            return "failed"
+        if outcome is None:
+            return "pending"
+        if outcome.status is UpdateStatus.INDEXED:
+            return "indexed"
+        return "no_face" if outcome.status in _NO_FACE else "failed"
+
+    def _error(self, photo_id: PhotoId) -> BatchError:
+        if refusal := self.refused.get(photo_id):
+            return BatchError(photo_id=photo_id, code=refusal.code, message=refusal.message)
+        outcome = self.settled.get(photo_id)
+        code = ErrorCode.PENDING if outcome is None else _code(outcome)
+        return BatchError(photo_id=photo_id, code=code, message=_message(code))
