@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, StrictStr
 from pydantic.config import JsonDict
 
-from facepass.schemas.http import Count, Id
 from facepass.schemas.ids import storable_text
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 
@@ -81,6 +80,12 @@ class EventBody(_Body):
     model_config = ConfigDict(json_schema_extra={"examples": [_EVENT]})
 
 
+class EventList(RootModel[list[EventBody]]):
+    """Events, oldest first."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [[_EVENT]]})
+
+
 class EventUploadFields(_Fields):
     """The fields of an upload beside the photo."""
 
@@ -104,27 +109,3 @@ class EventPage(_Fields):
 
     skip: int = Field(default=0, ge=0, le=_MAX_NUMBER, description="events to leave out at the beginning")
     limit: int = Field(default=100, ge=1, le=MAX_EVENTS_LISTED, description="events listed at most")
-
-
-class EventUploadAnswer(_Body):
-    """A photo that was taken into an event."""
-
-    photo_id: Id = Field(description="made by FacePass; searches name the photo by it")
-    event_id: int = Field(description="the event's number")
-    indexed: bool = Field(description="false: still under way; the answer has status 202")
-    faces_detected: Count
-    confidence: float | None = Field(description="the detector's score of the most confident face; null: none yet")
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "photo_id": "8f14e45f-ceea-467f-9d3c-5f5b6c1a0d11",
-                    "event_id": 1,
-                    "indexed": True,
-                    "faces_detected": 2,
-                    "confidence": 0.9412,
-                }
-            ]
-        }
-    )

@@ -12,6 +12,7 @@ from facepass.search_api.access.headers import SecurityHeaders, add_cors
 from facepass.search_api.docs import DocumentedApp, add_docs
 from facepass.search_api.errors import answer_errors
 from facepass.search_api.indexing import index_routes
+from facepass.search_api.legacy import legacy_routes
 from facepass.search_api.middleware import DrainRefused, RequestLog
 from facepass.search_api.page import page_routes
 from facepass.search_api.parts import Parts
@@ -79,6 +80,7 @@ def _add_routes(app: FastAPI, parts: Parts, guard: Guard, threads: ThreadPoolExe
         search_routes(parts, guard, threads, slots),
         session_routes(parts, guard),
         index_routes(parts, guard),
+        legacy_routes(parts, guard, threads, slots),
         page_routes(parts),
         probes,
     ]

@@ -14,7 +14,7 @@ from facepass.schemas.events import MAX_S3_KEY_BYTES
 from facepass.schemas.http_index import PhotoToIndex, PhotoToUpload
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import SearchSettings
-from facepass.search_api.forms import checked_fields, read_image_form
+from facepass.search_api.forms import ImageForm, checked_fields, read_image_form
 from facepass.search_api.search import UPLOAD_SECONDS
 from facepass.storage.photo_store_errors import check_key, invalid_key
 from facepass.storage.writes.rows import UPLOADS_PREFIX
@@ -61,15 +61,24 @@ async def read_wanted(request: Request, limits: SearchSettings) -> Wanted:
     return Wanted(session_id=photo.session_id, photo_id=photo.photo_id, s3_key=photo.s3_key)
 
 
-async def _read_upload(request: Request, limits: SearchSettings) -> Wanted:
-    form = await _in_time(
+async def read_upload(request: Request, limits: SearchSettings) -> ImageForm:
+    """A form with one image and fields; neither is checked.
+
+    Raises:
+        PermanentError: `invalid_parameter`, `upload_timeout`, `file_too_large`.
+    """
+    return await _in_time(
         read_image_form(
-            request.headers["content-type"],
+            request.headers.get("content-type", ""),
             _announced(request),
             request.stream(),
             max_bytes=limits.selfie_max_bytes,
         )
     )
+
+
+async def _read_upload(request: Request, limits: SearchSettings) -> Wanted:
+    form = await read_upload(request, limits)
     photo = checked_fields(form.fields, PhotoToUpload)
     (image,) = form.images
     read_checked_header(image, limits.selfie_max_pixels)

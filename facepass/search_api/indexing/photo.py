@@ -44,7 +44,7 @@ def photo_endpoint(parts: Parts, guard: Guard, calls: Slots) -> Callable[[Reques
             wanted = await read_wanted(request, parts.settings)
             structlog.contextvars.bind_contextvars(session_id=wanted.session_id, photo_id=wanted.photo_id)
             call = None if key is None else _call(parts, caller, key, wanted)
-            answer = await once(parts, call, lambda: _index(parts, wanted, _status_url(request, wanted)))
+            answer = await once(parts, call, lambda: index_wanted(parts, request, wanted))
             outcome.pending = answer.status == _ACCEPTED
             return as_response(answer)
 
@@ -64,11 +64,21 @@ def _call(parts: Parts, caller: Caller, key: str, wanted: Wanted) -> Call:
     )
 
 
-async def _index(parts: Parts, wanted: Wanted, status_url: str) -> KeptAnswer:
+async def index_wanted(parts: Parts, request: Request, wanted: Wanted) -> KeptAnswer:
+    """Have one photo indexed and wait for it: the answer of `POST /index`.
+
+    Args:
+        request: whose path has the version of the API in which the answer names the session's status.
+
+    Raises:
+        PermanentError, TransientError: why it is not indexed; `broker_unavailable`, `event_refused`,
+            `store_unavailable`, `database_unavailable`.
+    """
     outcome = await _outcome(parts, wanted)
     if outcome is not None:
         body = index_answer(wanted.photo_id, outcome)
         return KeptAnswer(status=_OK, body=body.model_dump(mode="json"), headers={})
+    status_url = _status_url(request, wanted)
     pending = IndexPending(indexed=False, photo_id=wanted.photo_id, code=ErrorCode.PENDING, status_url=status_url)
     return KeptAnswer(status=_ACCEPTED, body=pending.model_dump(mode="json"), headers={"Location": status_url})
 
