@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
@@ -173,6 +174,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
     photos = tmp_path_factory.mktemp("photos")
     connections = tmp_path_factory.mktemp("audit") / "connections"
+    api_key = secrets.token_urlsafe(32)
     options = StackOptions(
         host="127.0.0.1",
         port=free_port(),
@@ -185,10 +187,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             environment.setenv("PYTHONPATH", str(Path(__file__).with_name("audit")), prepend=os.pathsep)
             environment.setenv("FACEPASS_TEST_CONNECTIONS", str(connections))
             environment.setenv("FACEPASS_SWEEP_SECONDS", "1")
+            environment.setenv("FACEPASS_API_KEYS", api_key)
+            environment.setenv("FACEPASS_LIMIT_INDEX", "off")
             stack = running.enter_context(local_stack(options, report=lambda _: None))
         yield Running(
             http=stack.http,
             control=stack.control,
+            api_key=api_key,
             kafka=stack.kafka.kafka,
             database=stack.database.database.get_secret_value(),
             photos=photos,

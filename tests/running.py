@@ -24,12 +24,14 @@ class Running:
 
     Attributes:
         control: the control port of serve.
+        api_key: with every scope, and without limits.
         photos: the photo store's directory: tests write into folders of their own.
         connections: a file that lists what its processes connected to (see `audit/sitecustomize.py`).
     """
 
     http: str
     control: str
+    api_key: str
     kafka: str
     database: str
     photos: Path

@@ -53,7 +53,8 @@ class Outcome:
     code: ErrorCode | None = None
 
 
-_FENCED = Outcome(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENCED)
+FENCED = Outcome(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENCED)
+"""Of every event that a deletion covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +77,14 @@ class KnownPhoto:
     fence: datetime | None
     outcome: Outcome | None
 
+    def fenced(self, occurred_at: datetime) -> bool:
+        """Whether a deletion covers an event of that time."""
+        return self.fence is not None and self.fence >= occurred_at
+
     def outcome_of(self, occurred_at: datetime) -> Outcome | None:
         """What became of an event of that time; None if nothing yet."""
-        if self.fence is not None and self.fence >= occurred_at:
-            return _FENCED
+        if self.fenced(occurred_at):
+            return FENCED
         if self.occurred_at is None or self.occurred_at < occurred_at:
             return None
         return self.outcome
@@ -196,7 +201,7 @@ class Waiting:
         if update.occurred_at < self._open[photo_id]:
             return
         if update.status in _GONE:
-            self._settle(photo_id, _FENCED, "update")
+            self._settle(photo_id, FENCED, "update")
         elif update.status in _SETTLED and update.generation == self._generation.number:
             settled = Outcome(
                 status=update.status,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState, UpdateStatus
-from facepass.storage.outcomes import KnownPhoto, Outcome
+from facepass.storage.outcomes import FENCED, KnownPhoto, Outcome
 
 _FINAL = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
 """What comes of the same object again and again; a photo that failed may succeed when it is tried again."""
@@ -47,8 +47,12 @@ def make_plan(keys: Mapping[PhotoId, str | None], known: Mapping[PhotoId, KnownP
         elif same and (joined := _waits_since(photo, now)):
             times[photo_id] = joined
         else:
-            times[photo_id] = _event_time(photo, now)
-            ask.add(photo_id)
+            time = _event_time(photo, now)
+            if photo.fenced(time):
+                settled[photo_id] = FENCED
+            else:
+                times[photo_id] = time
+                ask.add(photo_id)
     return Plan(settled=settled, times=times, ask=frozenset(ask))
 
 
@@ -76,7 +80,10 @@ def _waits_since(photo: KnownPhoto, now: datetime) -> datetime | None:
 
 
 def _event_time(photo: KnownPhoto, now: datetime) -> datetime:
-    """Now; later than what the ledger has, if the clock of whoever sent that runs ahead."""
-    if photo.occurred_at is None:
+    """Now; later than what the ledger has, if the clock of whoever sent that runs ahead.
+
+    Of a deleted photo always now: a fence is passed by time alone.
+    """
+    if photo.occurred_at is None or photo.state is PhotoState.DELETED:
         return now
     return max(now, photo.occurred_at + timedelta(microseconds=1))
