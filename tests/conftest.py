@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import psycopg
 import pytest
 import structlog
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 NO_SKIP = os.environ.get("FACEPASS_NO_SKIP") == "1"
 """Set in CI: what is skipped there was never tested."""
+
+# A machine whose cores others take makes no test fail.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 

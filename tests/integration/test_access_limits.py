@@ -82,13 +82,19 @@ async def test_property_16_limits_hold_per_key_and_per_address(
             assert answer.json()["details"]["retry_after_seconds"] == int(answer.headers["Retry-After"])
 
 
+def refused_by(limit: str) -> float:
+    return REGISTRY.get_sample_value("rate_limited_total", {"limit": limit}) or 0.0
+
+
 async def test_a_refused_key_counts_for_nobody_and_off_sends_no_headers(stack: SearchStack) -> None:
     callers = await callers_of(stack)
     app, _ = guarded_app(replace(stack.parts, access=access(limit_index="1/day", limit_search="off")))
     client = client_of(app)
     for _ in range(3):
         assert (await client.post("/index")).status_code == 401
+    before = refused_by("index")
     assert [(await callers.call(client, "key a")).status_code for _ in range(2)] == [200, 429]
+    assert refused_by("index") == before + 1
     answers = [await client.post("/search") for _ in range(50)]
     assert {answer.status_code for answer in answers} == {200}
     assert not any(name.startswith("x-ratelimit") for answer in answers for name in answer.headers)
