@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facepass.schemas.faces import Box, Face
+from facepass.schemas.faces import Box, Face, SelfieFace
 
 Pixels = NDArray[np.uint8]
 
@@ -97,7 +98,10 @@ def jpeg(pixels: Pixels, quality: int = 92) -> bytes:
     return encoded.tobytes()
 
 
-def face_at(place: Placed, faces: Sequence[Face]) -> Face | None:
+_Found = TypeVar("_Found", Face, SelfieFace)
+
+
+def face_at(place: Placed, faces: Sequence[_Found]) -> _Found | None:
     """The face whose centre lies within half the width of that place."""
     for face in faces:
         x, y = _centre(face.box)

@@ -7,6 +7,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from facepass.embedding import yunet
 from facepass.embedding.alignment import align
@@ -14,9 +15,20 @@ from facepass.embedding.cache import cached, default_cache_dir
 from facepass.embedding.decoders import Decoder, DecoderHere, DecoderPool
 from facepass.embedding.decoding import Picture, Pixels
 from facepass.embedding.packs import ModelFile, ModelPack, invalid_pack, open_pack
-from facepass.embedding.quality import Gate, measure
+from facepass.embedding.quality import Gate, light_and_detail, measure
 from facepass.embedding.runtimes import Network, open_runtime
-from facepass.schemas.faces import Box, Embedding, Face, GenerationSpec, LeftOutFace, PhotoFaces
+from facepass.schemas.faces import (
+    Box,
+    Embedding,
+    Face,
+    FoundFace,
+    GenerationSpec,
+    Landmarks,
+    LeftOutFace,
+    PhotoFaces,
+    SelfieFace,
+    SelfieFaces,
+)
 from facepass.schemas.settings import ModelSettings
 
 ANALYSIS_REVISION = 1
@@ -24,6 +36,10 @@ ANALYSIS_REVISION = 1
 
 SELFIE_DETECTION_SIZE = 640
 """Longer side at which a selfie is searched first, pixels: its face is large, and 1280 takes four times longer."""
+
+SELFIE_CONFIDENCE = 0.8
+"""A face of a selfie counts from this detector score on, unless none has it. Of 20 portraits searched at 640 every
+face had 0.93 and more, and two things that are no faces 0.70 and 0.61; faces of 24 pixels still had 0.86."""
 
 DECODED_SHARE = 1.5
 """How many times larger than the detection size a photo is decoded at least, where it is that large.
@@ -76,10 +92,10 @@ class FaceEngine:
             data, max_pixels=self._settings.photo_max_pixels, longer_side=round(size * DECODED_SHARE)
         ) as picture:
             found = yunet.detect(self._detector, picture.pixels, longer_side=size)
-            return self._faces(picture, found, self._gate)
+            return self._faces(picture, found)
 
-    def analyse_selfie(self, data: bytes, *, max_bytes: int, max_pixels: int) -> PhotoFaces:
-        """Find and embed every face of a selfie; searched at a larger size only when the first finds none.
+    def analyse_selfie(self, data: bytes, *, max_bytes: int, max_pixels: int) -> SelfieFaces:
+        """Find a selfie's faces and embed the largest; searched at a larger size only when the first finds none.
 
         Raises:
             PermanentError: `file_too_large`, `too_many_pixels`, `unsupported_image`, `damaged_image`,
@@ -93,19 +109,18 @@ class FaceEngine:
             found = yunet.detect(self._detector, picture.pixels, longer_side=SELFIE_DETECTION_SIZE)
             if not len(found) and size > SELFIE_DETECTION_SIZE < max(picture.pixels.shape):
                 found = yunet.detect(self._detector, picture.pixels, longer_side=size)
-            return self._faces(picture, found, None)
+            return self._largest(picture, found)
 
-    def _faces(self, picture: Picture, found: yunet.Detections, gate: Gate | None) -> PhotoFaces:
+    def _faces(self, picture: Picture, found: yunet.Detections) -> PhotoFaces:
         scale = np.array(picture.scale, np.float32)
         searched_scale = min(1.0, self._settings.detection_size / max(picture.width, picture.height))
         faces: list[Face] = []
         left_out: list[LeftOutFace] = []
         for corner_and_size, points, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
-            x, y, width, height = (float(value) for value in corner_and_size * np.tile(scale, 2))
-            box, landmarks, confidence = Box(x=x, y=y, width=width, height=height), points * scale, float(score)
+            box, landmarks, confidence = _box(corner_and_size, scale), points * scale, float(score)
             aligned = align(picture.pixels, points)
             quality = measure(box, landmarks, aligned)
-            reason = gate.reason(quality, confidence, searched_scale=searched_scale) if gate else None
+            reason = self._gate.reason(quality, confidence, searched_scale=searched_scale)
             if reason:
                 left_out.append(LeftOutFace(box=box, confidence=confidence, reason=reason))
                 continue
@@ -115,11 +130,42 @@ class FaceEngine:
             )
         return PhotoFaces(width=picture.width, height=picture.height, faces=tuple(faces), left_out=tuple(left_out))
 
+    def _largest(self, picture: Picture, found: yunet.Detections) -> SelfieFaces:
+        sizes = found.boxes[:, 2] * found.boxes[:, 3]
+        chosen = np.flatnonzero(found.scores >= SELFIE_CONFIDENCE)
+        if not len(chosen):
+            chosen = np.arange(len(found))[:1]  # the best there is
+        order = chosen[np.argsort(-sizes[chosen], kind="stable")]
+        scale = np.array(picture.scale, np.float32)
+        faces = [
+            FoundFace(box=_box(found.boxes[place], scale), confidence=float(found.scores[place]))
+            for place in order
+        ]
+        largest = self._searched(picture, found.landmarks[order[0]], faces[0]) if faces else None
+        return SelfieFaces(width=picture.width, height=picture.height, largest=largest, others=tuple(faces[1:]))
+
+    def _searched(self, picture: Picture, points: Landmarks, face: FoundFace) -> SelfieFace:
+        aligned = align(picture.pixels, points)
+        brightness, detail = light_and_detail(aligned)
+        return SelfieFace(
+            box=face.box,
+            confidence=face.confidence,
+            quality=measure(face.box, points * np.array(picture.scale, np.float32), aligned),
+            brightness=brightness,
+            detail=detail,
+            embedding=self._embed(aligned),
+        )
+
     def _embed(self, aligned: Pixels) -> Embedding:
         """SFace takes RGB from 0 to 255; its graph does the scaling."""
         vector = self._recogniser.run(np.asarray(cv2.dnn.blobFromImage(aligned), np.float32))[0][0]
         normalised: Embedding = vector / np.float32(np.linalg.norm(vector))
         return normalised
+
+
+def _box(corner_and_size: NDArray[np.float32], scale: NDArray[np.float32]) -> Box:
+    x, y, width, height = (float(value) for value in corner_and_size * np.tile(scale, 2))
+    return Box(x=x, y=y, width=width, height=height)
 
 
 def open_engine(settings: ModelSettings, *, isolated: bool = True) -> FaceEngine:

@@ -93,6 +93,53 @@ class PhotoFaces:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFace:
+    """A face that was found and looked at no further. `confidence` is the detector's score, 0 to 1."""
+
+    box: Box
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfieFace:
+    """The face of a selfie that is searched with.
+
+    Attributes:
+        confidence: the detector's score, 0 to 1.
+        brightness: mean grey level of the face, 0 to 255.
+        detail: how much of the face's contrast is fine, in its blurred direction if it has one; 0 and more. Good
+            selfies have 0.05 and more, whatever their light.
+    """
+
+    box: Box
+    confidence: float
+    quality: Quality
+    brightness: float
+    detail: float
+    embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfieFaces:
+    """The faces of one selfie.
+
+    Attributes:
+        width, height: of the oriented selfie at full size, pixels.
+        largest: the face that covers most of it: its taker is nearest to the camera. None: there is no face.
+        others: the rest, the largest first.
+    """
+
+    width: int
+    height: int
+    largest: SelfieFace | None
+    others: tuple[FoundFace, ...]
+
+    @property
+    def detected(self) -> int:
+        return len(self.others) + (self.largest is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSpec:
     """What decides which vectors a photo gets: the model pack and the settings that change vectors or faces.
 

@@ -4,6 +4,7 @@ Answers forbid fields that are not declared here: nothing else of Pixora's or of
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,9 @@ from facepass.schemas.similarity import DEFAULT_THRESHOLD
 
 MAX_MATCHES = 1000
 """Photos in one answer at most, and the default: Pixora's client shows all photos of a guest."""
+
+MAX_SELFIES = 5
+"""Of one search. More hardly tell more of the same person, and each takes a search's time."""
 
 MAX_WAIT_MS = 10_000
 """A longer wait would hold a search's slot and the guest's connection for nothing."""
@@ -87,6 +91,29 @@ class MatchBody(_Body):
     box: BoxBody = Field(description="the matched face")
 
 
+class WarningCode(StrEnum):
+    """What could be better about a selfie that was searched with, or why one of several was left out."""
+
+    NO_FACE = "no_face"
+    OUTLIER = "outlier"
+    SEVERAL_FACES = "several_faces"
+    TOO_SMALL = "too_small"
+    BLURRED = "blurred"
+    TOO_DARK = "too_dark"
+    TURNED_AWAY = "turned_away"
+
+
+class WarningBody(_Body):
+    """What a guest could do better: the answer stands, but another selfie may find more."""
+
+    code: WarningCode = Field(
+        description="for programs; `no_face` and `outlier` (somebody else's) were left out of several selfies"
+    )
+    message: str = Field(description="for people: what is wrong and what to do")
+    selfie: int = Field(ge=0, lt=MAX_SELFIES, description="which selfie, in the order sent, from 0")
+    box: BoxBody | None = Field(description="the face in question, in pixels of the selfie; null: there is none")
+
+
 class FreshnessBody(_Body):
     """How much of the session the answer rests on."""
 
@@ -107,7 +134,10 @@ class SearchAnswer(_Body):
     matches: list[MatchBody] = Field(max_length=MAX_MATCHES)
     total_matches: Count = Field(description="photos at or above the threshold, before the limit")
     query_time_ms: float = Field(ge=0, description="from the complete upload to the ranked photos")
-    faces_in_selfie: int = Field(ge=1, description="with several the largest was used")
+    faces_in_selfie: int = Field(
+        ge=1, description="the largest was used; of several selfies, in the one with the most faces"
+    )
+    warnings: list[WarningBody] = Field(description="what would make a better selfie; empty: nothing")
     freshness: FreshnessBody
 
     model_config = ConfigDict(
@@ -125,7 +155,16 @@ class SearchAnswer(_Body):
                     ],
                     "total_matches": 1,
                     "query_time_ms": 38.2,
-                    "faces_in_selfie": 1,
+                    "faces_in_selfie": 2,
+                    "warnings": [
+                        {
+                            "code": "several_faces",
+                            "message": "there are several faces in this selfie, and the largest was used; take"
+                            " one of yourself alone",
+                            "selfie": 0,
+                            "box": {"x": 402.0, "y": 310.5, "width": 380.0, "height": 461.0},
+                        }
+                    ],
                     "freshness": {
                         "revision": 12,
                         "indexed_photos": 230,

@@ -2,8 +2,10 @@
 
 import time
 
+from facepass.schemas.faces import Box
 from facepass.schemas.http import SearchAnswer
 from facepass.schemas.similarity import similarity_from_cosine
+from facepass.search_api.selfies import Query, SelfieWarning
 from facepass.storage.shard import Match, ShardAnswer
 
 FRESH_SECONDS = 10.0
@@ -12,16 +14,17 @@ FRESH_SECONDS = 10.0
 
 def search_answer(
     found: ShardAnswer,
+    query: Query,
     *,
     threshold: float,
     operating_point: float,
-    faces_in_selfie: int,
     poll_age: float | None,
     begun: float,
 ) -> bytes:
     """The answer's JSON, checked once against its schema.
 
     Args:
+        query: what was searched with.
         threshold: least similarity asked for.
         operating_point: of the generation, for the similarity scale.
         poll_age: seconds since the last complete poll was sent; None: there was none yet.
@@ -31,7 +34,8 @@ def search_answer(
         {
             "matches": [_match(match, threshold, operating_point) for match in found.matches],
             "total_matches": found.total,
-            "faces_in_selfie": faces_in_selfie,
+            "faces_in_selfie": query.faces,
+            "warnings": [warning_body(warning) for warning in query.warnings],
             "freshness": _freshness(found, poll_age),
             "query_time_ms": round((time.perf_counter() - begun) * 1000, 2),
         }
@@ -41,15 +45,29 @@ def search_answer(
 
 def _match(match: Match, threshold: float, operating_point: float) -> dict[str, object]:
     similarity = similarity_from_cosine(match.cosine, operating_point)
-    box = match.box
     return {
         "photo_id": match.photo_id,
         # the shard compared cosines; the way back may round to just below the threshold
         "similarity": max(similarity, threshold),
         "cosine": match.cosine,
         "confidence": match.confidence,
-        "box": {"x": box.x, "y": box.y, "width": box.width, "height": box.height},
+        "box": box_body(match.box),
     }
+
+
+def warning_body(warning: SelfieWarning) -> dict[str, object]:
+    """The fields of a `WarningBody`."""
+    return {
+        "code": warning.code,
+        "message": warning.message,
+        "selfie": warning.selfie,
+        "box": warning.box and box_body(warning.box),
+    }
+
+
+def box_body(box: Box) -> dict[str, float]:
+    """The fields of a `BoxBody`."""
+    return {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
 
 
 def _freshness(found: ShardAnswer, poll_age: float | None) -> dict[str, object]:

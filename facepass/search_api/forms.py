@@ -5,7 +5,7 @@ takes the parser of `python_multipart` and keeps the images in RAM up to the lim
 refused while it streams in, before more of it is read.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.http import SearchParameters
+from facepass.schemas.http import MAX_SELFIES, SearchParameters
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -55,10 +55,11 @@ async def read_search_form(
     chunks: AsyncIterator[bytes],
     *,
     max_bytes: int,
-    room_for: Callable[[int], None] | None = None,
 ) -> SearchForm:
-    """Read a search's body to its end. Arguments and errors: see `read_image_form`."""
-    form = await read_image_form(content_type, content_length, chunks, max_bytes=max_bytes, room_for=room_for)
+    """Read a search's body to its end: one to five selfies. Arguments and errors: see `read_image_form`."""
+    form = await read_image_form(
+        content_type, content_length, chunks, max_bytes=max_bytes, most_images=MAX_SELFIES
+    )
     return SearchForm(selfies=form.images, parameters=checked_fields(form.fields, SearchParameters))
 
 
@@ -69,7 +70,6 @@ async def read_image_form(
     *,
     max_bytes: int,
     most_images: int = 1,
-    room_for: Callable[[int], None] | None = None,
 ) -> ImageForm:
     """Read a multipart body with one to `most_images` images to its end.
 
@@ -78,11 +78,9 @@ async def read_image_form(
         content_length: the announced length, if there is one: too large a body is refused unread.
         chunks: the body as it arrives.
         max_bytes: of one image.
-        room_for: called with how many images' worth of bytes (of `max_bytes` each) the body has turned out to
-            hold, before they are kept; may refuse by raising.
 
     Raises:
-        PermanentError: `file_too_large`, `invalid_parameter`; and what `room_for` raises.
+        PermanentError: `file_too_large`, `invalid_parameter`.
     """
     most = most_images * max_bytes + FORM_OVERHEAD_BYTES
     if content_length is not None and content_length > most:
@@ -90,18 +88,21 @@ async def read_image_form(
     form = _Form(max_bytes, most_images)
     parser = _parser(content_type, form)
     received = 0
-    worth = 1
     async for chunk in chunks:
         received += len(chunk)
         if received > most:
             raise _too_large(max_bytes)
-        if room_for is not None and received - FORM_OVERHEAD_BYTES > worth * max_bytes:
-            worth = -(-(received - FORM_OVERHEAD_BYTES) // max_bytes)
-            room_for(worth)
         try:
             parser.write(chunk)
         except FormParserError as exc:
             raise _malformed() from exc
+        if received - form.image_bytes > FORM_OVERHEAD_BYTES:
+            raise PermanentError(
+                ErrorCode.INVALID_PARAMETER,
+                f"the body has more than {FORM_OVERHEAD_BYTES} bytes beside its images",
+                field="body",
+                limit=FORM_OVERHEAD_BYTES,
+            )
     return form.finished()
 
 
@@ -139,6 +140,7 @@ class _Form:
     """What the parser's callbacks collect, and the limits they hold."""
 
     def __init__(self, max_bytes: int, most_images: int) -> None:
+        self.image_bytes = 0
         self._max_bytes = max_bytes
         self._most_images = most_images
         self._parts = 0
@@ -208,6 +210,7 @@ class _Form:
         if self._name in IMAGE_NAMES:
             if size > self._max_bytes:
                 raise _too_large(self._max_bytes)
+            self.image_bytes += end - start
         elif size > MAX_FIELD_BYTES:
             raise PermanentError(
                 ErrorCode.INVALID_PARAMETER,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -13,14 +13,15 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
-from facepass.schemas.faces import Face, PhotoFaces
-from facepass.schemas.http import SearchAnswer, SearchParameters
+from facepass.schemas.faces import Embedding, SelfieFaces
+from facepass.schemas.http import MAX_SELFIES, SearchAnswer, SearchParameters
 from facepass.search_api.access.guard import GUEST_ERRORS, LIMIT_ERRORS, Guard
 from facepass.search_api.admission import ADMISSION_ERRORS, admit_session
 from facepass.search_api.answers import search_answer
 from facepass.search_api.errors import documented, lease_expired
-from facepass.search_api.forms import SearchForm, read_search_form
+from facepass.search_api.forms import FORM_OVERHEAD_BYTES, SearchForm, read_search_form
 from facepass.search_api.parts import Parts
+from facepass.search_api.selfies import query_of
 from facepass.search_api.slots import Slots
 from facepass.storage.replica import Replica
 from facepass.storage.shard import ShardAnswer
@@ -39,6 +40,7 @@ SEARCH_ERRORS = (
     ErrorCode.TOO_MANY_PIXELS,
     ErrorCode.UNSUPPORTED_IMAGE,
     ErrorCode.DAMAGED_IMAGE,
+    ErrorCode.DECODER_FAILED,
     ErrorCode.INVALID_ID,
     ErrorCode.INVALID_PARAMETER,
     ErrorCode.INTERNAL,
@@ -93,13 +95,21 @@ def search_endpoint(
     """
 
     async def search(request: Request) -> Response:
-        with _measured(), slots.taken():
+        with _measured(), slots.taken(_slots_for(request, parts.settings.selfie_max_bytes)):
             form = await _read(request, parts.settings.selfie_max_bytes, read)
             await guard.check_guest(request, form.parameters.session_id)
             await admit_session(parts, form.parameters.session_id)
             return await _answer(parts, threads, form)
 
     return search
+
+
+def _slots_for(request: Request, max_bytes: int) -> int:
+    """One for every largest selfie that the body may be worth, so that slots bound the memory of uploads too."""
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal():
+        return MAX_SELFIES if "transfer-encoding" in request.headers else 1
+    return min(max(1, -(-(int(length) - FORM_OVERHEAD_BYTES) // max_bytes)), MAX_SELFIES)
 
 
 async def _read(request: Request, max_bytes: int, read: ReadForm) -> SearchForm:
@@ -117,16 +127,17 @@ async def _read(request: Request, max_bytes: int, read: ReadForm) -> SearchForm:
 async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response:
     begun = time.perf_counter()
     deadline = lease_deadline(parts.replica)  # noted before the shard is taken hold of, or it proves nothing
-    found = await _analyse(parts, threads, form)
-    face = largest_face(found)
+    with _stage("embed"):
+        selfies = await _analyse_beside_loading(parts, threads, form)
+    query = query_of(selfies, parts.generation.spec.operating_point)
     with _stage("shard"):
-        photos = await _search(parts, form.parameters, face)
+        photos = await _search(parts, form.parameters, query.embedding)
     with _stage("rank"):
         body = search_answer(
             photos,
+            query,
             threshold=form.parameters.threshold,
             operating_point=parts.generation.spec.operating_point,
-            faces_in_selfie=found.detected,
             poll_age=parts.replica.poll_age(),
             begun=begun,
         )
@@ -135,46 +146,53 @@ async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response
     return Response(body, media_type="application/json")
 
 
-async def _analyse(parts: Parts, threads: Executor, form: SearchForm) -> PhotoFaces:
-    """Find the selfie's faces while the session's shard is loaded, if it has to be; a session that is not there
+async def _analyse_beside_loading(parts: Parts, threads: Executor, form: SearchForm) -> list[SelfieFaces]:
+    """Find the selfies' faces while the session's shard is loaded, if it has to be; a session that is not there
     ends both."""
+    analysing = asyncio.create_task(analyse_selfies(parts, threads, form.selfies))
+    try:
+        await parts.shards.prepare(form.parameters.session_id)
+        return await analysing
+    finally:
+        analysing.cancel()
+
+
+async def analyse_selfies(parts: Parts, threads: Executor, selfies: Sequence[bytes]) -> list[SelfieFaces]:
+    """The faces of each selfie; as many at once as there are threads.
+
+    Raises:
+        PermanentError: `too_many_pixels`, `unsupported_image`, `damaged_image`, `decoder_failed`; of several
+            selfies, its details name which.
+        TransientError: `overloaded`.
+    """
     analyse = partial(
         parts.engine.analyse_selfie,
-        form.selfies[0],
         max_bytes=parts.settings.selfie_max_bytes,
         max_pixels=parts.settings.selfie_max_pixels,
     )
-    with _stage("embed"):
-        analysing = asyncio.get_running_loop().run_in_executor(threads, analyse)
+    loop = asyncio.get_running_loop()
+
+    async def one(number: int, selfie: bytes) -> SelfieFaces:
         try:
-            await parts.shards.prepare(form.parameters.session_id)
-            return await analysing
-        finally:
-            analysing.cancel()
+            return await loop.run_in_executor(threads, analyse, selfie)
+        except PermanentError as exc:
+            if len(selfies) == 1:
+                raise
+            details = exc.details | {"selfie": number}
+            raise PermanentError(exc.code, f"selfie {number + 1}: {exc.message}", **details) from exc
+
+    return await asyncio.gather(*(one(number, selfie) for number, selfie in enumerate(selfies)))
 
 
-async def _search(parts: Parts, wanted: SearchParameters, face: Face) -> ShardAnswer:
+async def _search(parts: Parts, wanted: SearchParameters, query: Embedding) -> ShardAnswer:
     return await parts.shards.search(
         wanted.session_id,
-        face.embedding,
+        query,
         threshold=wanted.threshold,
         limit=wanted.limit,
         min_revision=wanted.min_revision,
         wait=wanted.wait_ms / 1000,
     )
-
-
-def largest_face(found: PhotoFaces) -> Face:
-    """The face that covers most of the selfie: its taker is nearest to the camera.
-
-    Raises:
-        PermanentError: `no_face`.
-    """
-    if not found.faces:
-        raise PermanentError(
-            ErrorCode.NO_FACE, "no face was found in the selfie; take another one, frontal and well lit"
-        )
-    return max(found.faces, key=lambda face: face.box.width * face.box.height)
 
 
 def lease_deadline(replica: Replica) -> float:
@@ -215,13 +233,10 @@ def _stage(name: str) -> Iterator[None]:
 def request_body() -> dict[str, Any]:
     """The OpenAPI description of the form, which FastAPI cannot know: we read it ourselves."""
     schema = SearchParameters.model_json_schema()
-    binary = {"type": "string", "format": "binary", "description": "the selfie: JPEG, PNG or WebP"}
-    schema["properties"] = {"file": binary, "image": {**binary, "description": "the same as `file`"}} | schema[
-        "properties"
-    ]
+    schema["properties"] = selfie_fields(MAX_SELFIES) | schema["properties"]
     schema["anyOf"] = [{"required": ["file"]}, {"required": ["image"]}]
     example = {
-        "file": "(the bytes of selfie.jpg)",
+        "file": ["(the bytes of selfie.jpg)"],
         "session_id": "wedding-2026-05-09",
         "threshold": 0.7,
         "limit": 100,
@@ -231,4 +246,15 @@ def request_body() -> dict[str, Any]:
             "required": True,
             "content": {"multipart/form-data": {"schema": schema, "example": example}},
         }
+    }
+
+
+def selfie_fields(most: int) -> dict[str, Any]:
+    """The fields of a form that takes selfies under two names, `most` in all."""
+    binary = {"type": "string", "format": "binary"}
+    selfies = {"type": "array", "items": binary, "minItems": 1, "maxItems": most}
+    described = "JPEG, PNG or WebP" + (f"; repeated for up to {most} selfies of one person" if most > 1 else "")
+    return {
+        "file": selfies | {"description": f"the selfie: {described}"},
+        "image": selfies | {"description": "the same as `file`"},
     }

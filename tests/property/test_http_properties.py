@@ -24,6 +24,7 @@ from facepass.schemas.logs import set_up_logs
 from facepass.schemas.settings import DatabaseSettings, LogSettings
 from facepass.schemas.similarity import cosine_from_similarity
 from facepass.search_api.answers import search_answer
+from facepass.search_api.selfies import Query
 from facepass.storage.shard import Match, ShardAnswer
 
 
@@ -52,7 +53,7 @@ def keys_of(value: object) -> set[str]:
 
 
 SEARCH_FIELDS = {
-    *("matches", "total_matches", "query_time_ms", "faces_in_selfie", "freshness"),
+    *("matches", "total_matches", "query_time_ms", "faces_in_selfie", "warnings", "freshness"),
     *("photo_id", "similarity", "cosine", "confidence", "box", "x", "y", "width", "height"),
     *("revision", "indexed_photos", "pending", "failed", "poll_age_ms", "complete", "behind"),
 }
@@ -66,6 +67,8 @@ STATUS_FIELDS = {
 async def test_property_4_answers_carry_these_fields_and_no_others(stack: SearchStack) -> None:
     await stack.index("s1", {"me": astronaut_png(), "others": group_jpeg()})
     assert keys_of((await stack.search("s1", astronaut_png(), threshold=0)).json()) == SEARCH_FIELDS
+    warned = await stack.search("s1", group_jpeg(), threshold=0)
+    assert keys_of(warned.json()) == SEARCH_FIELDS | {"code", "message", "selfie"}
     assert keys_of((await stack.client.get("/api/v1/search/status/s1")).json()) == STATUS_FIELDS
     assert keys_of((await stack.client.get("/api/v1/search/status/unknown")).json()) == STATUS_FIELDS
 
@@ -113,8 +116,9 @@ def test_property_5_the_similarity_keeps_order_and_threshold(
     found = ShardAnswer(
         matches=matches, total=len(matches), revision=1, behind=0, photos=len(matches), pending=0, failed=0
     )
+    query = Query(embedding=np.zeros(0, np.float32), faces=1, warnings=())
     encoded = search_answer(
-        found, threshold=threshold, operating_point=operating_point, faces_in_selfie=1, poll_age=0.1, begun=0.0
+        found, query, threshold=threshold, operating_point=operating_point, poll_age=0.1, begun=0.0
     )
     check_answer(SearchAnswer.model_validate_json(encoded), threshold=threshold, limit=1000)
 
@@ -130,9 +134,9 @@ async def test_property_11_every_request_leaves_one_line_without_secrets(
     stack: SearchStack, log_lines: StringIO
 ) -> None:
     await stack.index("s1", {"me": astronaut_png()})
-    embedding = (
-        stack.parts.engine.analyse_selfie(astronaut_png(), max_bytes=10**7, max_pixels=10**7).faces[0].embedding
-    )
+    face = stack.parts.engine.analyse_selfie(astronaut_png(), max_bytes=10**7, max_pixels=10**7).largest
+    assert face is not None
+    embedding = face.embedding
     log_lines.truncate(0)
     log_lines.seek(0)
     key = {"X-API-Key": "0123456789abcdef-secret-key"}

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.search_api.forms import FORM_OVERHEAD_BYTES, MAX_FIELD_BYTES, MAX_PARTS, SearchForm, read_search_form
+from facepass.search_api.forms import (
+    FORM_OVERHEAD_BYTES,
+    MAX_FIELD_BYTES,
+    MAX_PARTS,
+    SearchForm,
+    read_image_form,
+    read_search_form,
+)
 
 LIMIT = 100_000
 
@@ -59,6 +66,34 @@ async def test_the_selfie_arrives_as_sent_however_it_is_cut(selfie: bytes, chunk
     assert form.parameters.session_id == "сессия"
 
 
+async def test_up_to_five_selfies_keep_their_order_under_both_names() -> None:
+    selfies = [
+        part(name, f"selfie {number}".encode()) for number, name in enumerate(["file", "image"] * 2 + ["file"])
+    ]
+    form = await read(body(selfies[0], GOOD[1], *selfies[1:]))
+    assert form.selfies == tuple(f"selfie {number}".encode() for number in range(5))
+
+
+async def test_each_selfie_may_have_the_whole_limit() -> None:
+    full = part("file", b"x" * LIMIT)
+    assert [len(selfie) for selfie in (await read(body(*[full] * 5, GOOD[1]))).selfies] == [LIMIT] * 5
+    error = await refusal(body(*[full] * 2, part("file", b"x" * (LIMIT + 1)), GOOD[1]))
+    assert error.code is ErrorCode.FILE_TOO_LARGE
+
+
+async def test_a_form_of_one_image_takes_any_fields_and_no_second_image() -> None:
+    async def chunks(data: bytes) -> AsyncIterator[bytes]:
+        yield data
+
+    kind = "multipart/form-data; boundary=b"
+    parts = (part("image", b"photo"), part("photo_id", b"p1"), part("note", b"any"))
+    form = await read_image_form(kind, None, chunks(body(*parts)), max_bytes=LIMIT)
+    assert (form.images, form.fields) == ((b"photo",), {"photo_id": "p1", "note": "any"})
+    with pytest.raises(PermanentError) as caught:
+        await read_image_form(kind, None, chunks(body(*parts, parts[0])), max_bytes=LIMIT)
+    assert caught.value.details == {"field": "file", "limit": 1}
+
+
 async def test_the_limit_itself_is_accepted_and_one_byte_more_is_not() -> None:
     assert len((await read(body(part("file", b"x" * LIMIT), GOOD[1]))).selfies[0]) == LIMIT
     error = await refusal(body(part("file", b"x" * (LIMIT + 1)), GOOD[1]))
@@ -93,7 +128,7 @@ async def test_bytes_outside_of_parts_are_bounded_too(filler: bytes) -> None:
 
     with pytest.raises(PermanentError, match="more than"):
         await read_search_form("multipart/form-data; boundary=b", None, endless(), max_bytes=LIMIT)
-    assert taken <= LIMIT + FORM_OVERHEAD_BYTES + len(filler)
+    assert taken <= FORM_OVERHEAD_BYTES + len(filler)
 
 
 async def test_an_announced_excess_is_refused_unread() -> None:
@@ -103,7 +138,7 @@ async def test_an_announced_excess_is_refused_unread() -> None:
 
     with pytest.raises(PermanentError, match="more than"):
         await read_search_form(
-            "multipart/form-data; boundary=b", LIMIT + FORM_OVERHEAD_BYTES + 1, never(), max_bytes=LIMIT
+            "multipart/form-data; boundary=b", 5 * LIMIT + FORM_OVERHEAD_BYTES + 1, never(), max_bytes=LIMIT
         )
 
 
@@ -133,7 +168,7 @@ MALFORMED = {
     "long header": b"--b\r\nX: " + b"y" * 100_000 + b"\r\n\r\nx\r\n--b--\r\n",
     "many headers": b"--b\r\n" + b"X: y\r\n" * 1000 + b"\r\nx\r\n--b--\r\n",
     "no selfie": body(GOOD[1]),
-    "two selfies": body(*GOOD, part("image", b"x")),
+    "six selfies": body(*GOOD, *[part("image", b"x")] * 5),
     "two sessions": body(*GOOD, part("session_id", b"s2")),
     "many parts": body(*GOOD, *(part(f"x{i}", b"") for i in range(MAX_PARTS))),
     "long field": body(*GOOD, part("note", b"x" * (MAX_FIELD_BYTES + 1))),

@@ -87,7 +87,7 @@ def _measure_site(
 
     tell("model pack and photos")
     model, count = read_settings(ModelSettings), sizes.ingest_photos
-    engine = open_engine(model)
+    engine = open_engine(model, isolated=False)  # bare decodes where it detects
     photos = own_photos(own.resolve(), count) if own else make_photos(directory / "photos", count)
     with open_site(directory / "site", model, engine, photos, tell) as site:
         if Part.INGEST in parts:

@@ -101,7 +101,9 @@ class _Bare:
 def _largest_face(engine: FaceEngine, selfie: bytes) -> Embedding:
     limits = SearchSettings()
     found = engine.analyse_selfie(selfie, max_bytes=limits.selfie_max_bytes, max_pixels=limits.selfie_max_pixels)
-    return max(found.faces, key=lambda face: face.box.width * face.box.height).embedding
+    if found.largest is None:
+        raise PermanentError(ErrorCode.NO_FACE, "no face was found in the benchmark's own selfie")
+    return found.largest.embedding
 
 
 def _form(selfie: bytes) -> bytes:

@@ -90,6 +90,6 @@ def open_site(
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Processor time that a process has used so far, user and system, all threads."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """Processor time that a process has used so far, user and system, all threads and its decoders'."""
+    times = [each.cpu_times() for each in (process, *process.children())]
+    return float(sum(time.user + time.system for time in times))
