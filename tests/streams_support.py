@@ -87,9 +87,9 @@ async def topic_names(address: str) -> set[str]:
 
 
 @asynccontextmanager
-async def running(worker: Worker, app: faust.App) -> AsyncIterator["asyncio.Task[None]"]:
-    """The worker at work on its app, stopped at the end of the block."""
-    task = asyncio.create_task(worker.run(app))
+async def running(worker: Worker, *apps: faust.App) -> AsyncIterator["asyncio.Task[None]"]:
+    """The worker at work on its apps, stopped at the end of the block."""
+    task = asyncio.create_task(worker.run(*apps))
     try:
         yield task
     finally:

@@ -69,7 +69,8 @@ def add_agent(app: faust.App, topic: str, agent: Agent, *, on_error: Callable[[E
     """Let `agent` consume `topic`, raw bytes, alone: with more at once Faust can commit past an unfinished event.
 
     What leaves the agent is handed to `on_error`, once, and the topic is not read further: Faust itself would
-    log it, start the agent anew and go on past the events that it left unfinished.
+    log it, start the agent anew and go on past the events that it left unfinished. So is a cancellation that does
+    not come from the end of Faust itself.
     """
 
     async def watched(stream: Any) -> None:
@@ -78,6 +79,10 @@ def add_agent(app: faust.App, topic: str, agent: Agent, *, on_error: Callable[[E
             on_error(RuntimeError(f"the agent of {topic} returned"))
         except Exception as exc:
             on_error(exc)
+        except asyncio.CancelledError:
+            if not app.should_stop:
+                on_error(RuntimeError(f"the agent of {topic} was cancelled although nothing was to stop"))
+            raise
         await asyncio.Event().wait()
 
     channel = app.topic(topic, key_type=bytes, value_type=bytes, allow_empty=True, internal=False)

@@ -99,7 +99,7 @@ async def run_ingest(
         watchdog = Watchdog(
             worker, kafka, group=INGEST_GROUP, topics=[PhotoIndexed.topic], seconds=guards.watchdog_seconds
         )
-        await worker.run(app, [lambda: sweep_forever(pipeline, worker), watchdog.watch_forever])
+        await worker.run(app, tasks=[lambda: sweep_forever(pipeline, worker), watchdog.watch_forever])
 
 
 def ingest_app(kafka: KafkaSettings, pipeline: Pipeline, worker: Worker) -> faust.App:
@@ -122,6 +122,7 @@ def _agent(pipeline: Pipeline, worker: Worker) -> Callable[[Any], Awaitable[None
                     return
                 before = group.create_task(index_batch(pipeline, worker, events, before))
                 before.add_done_callback(lambda _: places.release())
+                worker.watch(before)
 
     return consume
 

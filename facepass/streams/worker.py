@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -42,7 +43,7 @@ class Worker:
         self._under_way = 0
         self._idle_since = -math.inf
         self._failure: BaseException | None = None
-        self._held: frozenset[TopicPartition] | None = None
+        self._held: dict[faust.App, frozenset[TopicPartition] | None] = {}
 
     @property
     def stopping(self) -> bool:
@@ -68,12 +69,14 @@ class Worker:
         """Why this process does no work yet; None when it holds partitions, or is a spare of a full group."""
         if self.stopping:
             return "stopping"
-        return None if self._held is not None else "waits for PostgreSQL, Kafka, its topics or its partitions"
+        if not self._held or None in self._held.values():
+            return "waits for PostgreSQL, Kafka, its topics or its partitions"
+        return None
 
     @property
     def held(self) -> frozenset[TopicPartition]:
         """The partitions that this process consumes: none during a rebalance, or as a spare."""
-        return self._held or frozenset()
+        return frozenset().union(*(held for held in self._held.values() if held))
 
     @property
     def idle_seconds(self) -> float:
@@ -93,6 +96,19 @@ class Worker:
                 self._idle_since = monotonic()
                 self._idle.set()
 
+    def watch(self, part: "asyncio.Task[None]") -> None:
+        """Fail if `part` of the task that calls this is cancelled, unless that task is cancelled as a whole.
+
+        To asyncio a cancelled task is no failure: what it held would neither be finished nor come again.
+        """
+        whole = asyncio.current_task()
+
+        def look(_: object) -> None:
+            if part.cancelled() and not (whole and whole.cancelling()):
+                self.fail(RuntimeError("work under way was cancelled although nothing was to stop"))
+
+        part.add_done_callback(look)
+
     async def unless_stopped(self, start: Coroutine[Any, Any, T]) -> T | None:
         """The result of `start`; None if the stop comes first, `start` then being cancelled."""
         starting = asyncio.create_task(start)
@@ -105,23 +121,25 @@ class Worker:
             starting.cancel()
             await asyncio.gather(starting, stopped, return_exceptions=True)
 
-    async def run(self, app: faust.App, tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()) -> None:
+    async def run(self, *apps: faust.App, tasks: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()) -> None:
         """Consume until the stop, then finish, commit and leave the group.
 
         Raises: the failure that ended the work, whether an agent's, a task's or Faust's own.
         """
-        app.on_partitions_assigned.connect(self._on_assigned)
-        app.on_partitions_revoked.connect(self._on_revoked)
+        for app in apps:
+            self._held[app] = None
+            app.on_partitions_assigned.connect(self._on_assigned)
+            app.on_partitions_revoked.connect(self._on_revoked)
         async with asyncio.TaskGroup() as group:
             around = [group.create_task(self._watched(task)) for task in tasks]
-            around.append(group.create_task(self._watch_app(app)))
-            await self.unless_stopped(self._watched(app.start))
+            around += [group.create_task(self._watched(partial(self._watch_app, app))) for app in apps]
+            await self.unless_stopped(self._watched(partial(_start, apps)))
             await self._stop.wait()
             if self._failure is None:
                 await self._finish_batches()
             for task in around:
                 task.cancel()
-            if not await stop_app(app):
+            if not all(await asyncio.gather(*map(stop_app, apps))):
                 _log.warning("kafka_left_without_goodbye", worker=self.name)
             _log.info("stopped", worker=self.name)
         if self._failure is not None:
@@ -132,6 +150,10 @@ class Worker:
             await task()
         except Exception as exc:
             self.fail(exc)
+        except asyncio.CancelledError:
+            # A stop is noted before anything is cancelled for it.
+            self.fail(RuntimeError("a task of the worker was cancelled although nothing was to stop"))
+            raise
 
     async def _watch_app(self, app: faust.App) -> None:
         await app.wait_until_stopped()
@@ -144,15 +166,19 @@ class Worker:
         except TimeoutError:
             _log.warning("batches_unfinished", worker=self.name, seconds=_DRAIN_SECONDS, batches=self._under_way)
 
-    async def _on_assigned(self, _app: object, /, *args: Any, **_: Any) -> None:
+    async def _on_assigned(self, app: faust.App, /, *args: Any, **_: Any) -> None:
         (assigned,) = args
-        self._held = frozenset(TopicPartition(one.topic, one.partition) for one in assigned)
+        self._held[app] = frozenset(TopicPartition(one.topic, one.partition) for one in assigned)
         _log.info("partitions_assigned", worker=self.name, partitions=len(assigned), spare=not assigned)
 
-    async def _on_revoked(self, _app: object, /, *args: Any, **_: Any) -> None:
+    async def _on_revoked(self, app: faust.App, /, *args: Any, **_: Any) -> None:
         (revoked,) = args
-        self._held = None
+        self._held[app] = None
         _log.info("partitions_revoked", worker=self.name, partitions=len(revoked))
+
+
+async def _start(apps: Sequence[faust.App]) -> None:
+    await asyncio.gather(*(app.start() for app in apps))
 
 
 @asynccontextmanager

@@ -120,7 +120,33 @@ async def test_a_defect_in_a_task_beside_the_agents_ends_the_worker_too(broker: 
         raise ZeroDivisionError("a defect")
 
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(worker.run(consuming(settings, worker, agent), [sweep]), 30)
+        await asyncio.wait_for(worker.run(consuming(settings, worker, agent), tasks=[sweep]), 30)
+
+
+@pytest.mark.parametrize("what", ["agent", "task beside", "part of an agent"])
+async def test_a_cancellation_that_nobody_asked_for_ends_the_worker(broker: str, what: str) -> None:
+    settings = await with_topics(broker)
+    await publish(settings, 1)
+    worker = Worker("w")
+
+    async def cancelled() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async def agent(stream: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            async for _ in batches(stream, size=10, within=0.1):
+                if what == "agent":
+                    await cancelled()
+                if what == "part of an agent":
+                    worker.watch(group.create_task(cancelled()))
+
+    tasks = [cancelled] if what == "task beside" else []
+    with pytest.raises(RuntimeError, match="was cancelled"):
+        await asyncio.wait_for(worker.run(consuming(settings, worker, agent), tasks=tasks), 30)
+    assert await committed(broker, GROUP, TOPIC) == [None]
 
 
 async def test_an_agent_that_returns_by_itself_ends_the_worker(broker: str) -> None:

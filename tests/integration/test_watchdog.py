@@ -46,7 +46,7 @@ async def watched(
     app = new_app(settings, app_id=group, buffered=20)
     add_agent(app, TOPIC, agent, on_error=worker.fail)
     watchdog = Watchdog(worker, settings, group=group, topics=[TOPIC], seconds=LIMIT)
-    task = asyncio.create_task(worker.run(app, [watchdog.watch_forever]))
+    task = asyncio.create_task(worker.run(app, tasks=[watchdog.watch_forever]))
     try:
         yield task, app, group
     finally:
