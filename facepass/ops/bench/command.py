@@ -13,6 +13,7 @@ from facepass.ops.bench.machine import describe_machine, disturbance, versions
 from facepass.ops.bench.report import print_table, to_markdown, wide_console
 from facepass.ops.bench.rows import Row
 from facepass.ops.bench.sizes import PUBLISHED, QUICK, Sizes
+from facepass.ops.local.kafka_kinds import KafkaKind, check_kind
 from facepass.schemas.settings import ModelSettings, read_settings
 
 
@@ -22,6 +23,7 @@ class Part(StrEnum):
     INGEST = "ingest"
     SEARCH = "search"
     SHARD = "shard"
+    STREAMS = "streams"
 
 
 def bench(
@@ -38,19 +40,23 @@ def bench(
             exists=True, file_okay=False, help="Photos to ingest; default: made from the demo's sample photos."
         ),
     ] = None,
+    kafka: Annotated[
+        KafkaKind, typer.Option(help="Broker: embedded, or Apache Kafka, which needs Java 17 and Maven.")
+    ] = KafkaKind.EMBEDDED,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 when a goal is missed.")] = False,
 ) -> None:
     """Measure FacePass beside the bare libraries that it is made of, in the same run.
 
     Everything runs on this machine with embedded parts, in a temporary directory. Close other programs first: ours
     and bare take turns, so noise hits both, but a busy machine still blurs the ratios. The published sizes take
-    about 15 minutes on 2 cores.
+    about 20 minutes on 2 cores.
     """
     messages = wide_console(stderr=True)
     rows = []
     _print_head(messages, quick=quick)
     sizes = QUICK if quick else PUBLISHED
-    for row in _measure(parts or list(Part), sizes, photos, lambda what: messages.print(f"... {what}")):
+    check_kind(kafka, "--kafka")
+    for row in _measure(parts or list(Part), sizes, photos, kafka, lambda what: messages.print(f"... {what}")):
         rows.append(row)
         if json:
             print(row.to_json(), flush=True)
@@ -63,7 +69,7 @@ def bench(
 
 
 def _measure(
-    parts: Collection[Part], sizes: Sizes, own: Path | None, tell: Callable[[str], None]
+    parts: Collection[Part], sizes: Sizes, own: Path | None, kafka: KafkaKind, tell: Callable[[str], None]
 ) -> Iterator[Row]:
     """Rows as they come. What only a benchmark needs is imported here: the command line starts faster without."""
     from facepass.ops.bench.shards import shard_rows  # noqa: PLC0415
@@ -72,24 +78,46 @@ def _measure(
         if Part.SHARD in parts:
             tell("shards: searched, loaded, weighed")
             yield from shard_rows(Path(made) / "shards", sizes)
-        if {Part.INGEST, Part.SEARCH} & set(parts):
-            yield from _measure_site(parts, sizes, own, Path(made), tell)
+        if {Part.STREAMS, Part.INGEST, Part.SEARCH} & set(parts):
+            yield from _measure_streams(parts, sizes, own=own, kafka=kafka, directory=Path(made), tell=tell)
 
 
-def _measure_site(
-    parts: Collection[Part], sizes: Sizes, own: Path | None, directory: Path, tell: Callable[[str], None]
+def _measure_streams(
+    parts: Collection[Part],
+    sizes: Sizes,
+    *,
+    own: Path | None,
+    kafka: KafkaKind,
+    directory: Path,
+    tell: Callable[[str], None],
 ) -> Iterator[Row]:
     from facepass.embedding import open_engine  # noqa: PLC0415
     from facepass.ops.bench.ingest import ingest_rows  # noqa: PLC0415
+    from facepass.ops.bench.intake import intake_rows  # noqa: PLC0415
     from facepass.ops.bench.photos import make_photos, own_photos  # noqa: PLC0415
+    from facepass.ops.bench.recovery import recovery_rows  # noqa: PLC0415
     from facepass.ops.bench.search import search_rows  # noqa: PLC0415
+    from facepass.ops.bench.searchable import searchable_rows  # noqa: PLC0415
     from facepass.ops.bench.site import open_site  # noqa: PLC0415
 
-    tell("model pack and photos")
     model, count = read_settings(ModelSettings), sizes.ingest_photos
+    if Part.STREAMS in parts:
+        tell("intake, beside a bare reader")
+        yield from intake_rows(directory / "intake", kafka, model, sizes)
+    tell("model pack and photos")
     engine = open_engine(model, isolated=False)  # bare decodes where it detects
     photos = own_photos(own.resolve(), count) if own else make_photos(directory / "photos", count)
-    with open_site(directory / "site", model, engine, photos, tell) as site:
+    if Part.STREAMS in parts:
+        with open_site(
+            directory / "streams", kafka, model=model, engine=engine, photos=photos, report=tell
+        ) as site:
+            tell("one photo, from its event to an answer")
+            yield from searchable_rows(site, sizes)
+            tell("serve killed and started again")
+            yield from recovery_rows(site, sizes)
+    if not {Part.INGEST, Part.SEARCH} & set(parts):
+        return
+    with open_site(directory / "site", kafka, model=model, engine=engine, photos=photos, report=tell) as site:
         if Part.INGEST in parts:
             tell("ingest, beside the bare engine and the peers' loop")
             yield from ingest_rows(site, sizes)

@@ -90,6 +90,11 @@ def below(limit: float, unit: str) -> Goal:
     return Goal(text=f"< {limit:g} {unit}", reached=lambda ours, _bare: ours < limit)
 
 
+def reaches(least: float, unit: str) -> Goal:
+    """For rates: at least so many, whatever bare is."""
+    return Goal(text=f">= {least:,g} {unit}", reached=lambda ours, _bare: ours >= least)
+
+
 def _short(value: float | None) -> float | None:
     """Four significant digits: more would pretend to a precision that no run has."""
     return None if value is None else float(f"{value:.4g}")

@@ -1,24 +1,22 @@
 """Searching over HTTP: the real serving process, idle and while ingest takes all that the machine has left."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import closing
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from facepass.embedding import FaceEngine
+from facepass.ops.bench.client import SearchClient
 from facepass.ops.bench.crowd import FACES_EACH, fill_session, random_faces
 from facepass.ops.bench.photos import make_selfie
 from facepass.ops.bench.rows import Goal, Row, at_most, below
-from facepass.ops.bench.site import HOST, Site
+from facepass.ops.bench.site import Site
 from facepass.ops.bench.sizes import Sizes
 from facepass.ops.bench.timing import Percentiles, in_turns, percentiles, timed
-from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
+from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import SearchSettings
@@ -30,8 +28,6 @@ _SESSION = SessionId("party")
 _BACKLOG = SessionId("backlog")
 
 _NEIGHBOURS = 100
-_ANSWER_SECONDS = 30.0
-_BOUNDARY = "facepass-bench"
 
 _CHECK_EVERY = 10
 """Searches under load between two looks whether ingest still has work."""
@@ -40,51 +36,19 @@ _CHECK_EVERY = 10
 def search_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
     """Measure one session of `sizes.session_photos` photos, which a selfie is searched in."""
     selfie = make_selfie()
-    person = _largest_face(site.engine, selfie)
+    person = largest_face(site.engine, selfie)
     vectors = random_faces(sizes.session_photos * FACES_EACH, person, seed=1)
     asyncio.run(_fill(site, vectors))
-    client, bare = _Client(site.port, selfie), _Bare(site.engine, selfie, vectors)
+    client, bare = SearchClient(site.port, selfie, _SESSION), Bare(site.engine, selfie, vectors)
     with closing(client):
+        matches = int(client.search()["total_matches"])
         idle, bare_times = in_turns(client.search, bare.search, rounds=sizes.searches, warm_up=3)
-        yield from _idle_rows(percentiles(idle), percentiles(bare_times), client, site.engine, sizes)
+        yield from _idle_rows(percentiles(idle), percentiles(bare_times), matches, site.engine, sizes)
         loaded, enough = asyncio.run(_search_under_load(site, sizes, client))
     yield from _load_rows(percentiles(loaded), percentiles(idle), len(loaded), enough=enough)
 
 
-class _Client:
-    """One keep-alive connection that sends the same selfie again and again.
-
-    The standard library's own client, because its share of the time counts as ours.
-    """
-
-    def __init__(self, port: int, selfie: bytes) -> None:
-        self._connection = HTTPConnection(HOST, port, timeout=_ANSWER_SECONDS)
-        self._body = _form(selfie)
-        self.matches = 0
-
-    def search(self) -> None:
-        """One search, from the first byte sent to the last byte of the answer."""
-        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
-        try:
-            self._connection.request("POST", "/api/v1/search", self._body, headers)
-            response = self._connection.getresponse()
-            answer = response.read()
-        except (OSError, HTTPException) as exc:
-            raise TransientError(ErrorCode.INTERNAL, f"a search got no answer: {type(exc).__name__}") from exc
-        if response.status != HTTPStatus.OK:
-            raise PermanentError(ErrorCode.INTERNAL, f"a search was answered with status {response.status}")
-        self.matches = int(json.loads(answer)["total_matches"])
-
-    def reconnect(self) -> None:
-        """Open the connection anew: the server closes one that was quiet for some seconds."""
-        self._connection.close()
-        self.search()
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class _Bare:
+class Bare:
     """The same selfie decoded, its face detected and embedded, the nearest vectors found; no HTTP, no database."""
 
     def __init__(self, engine: FaceEngine, selfie: bytes, vectors: NDArray[np.float32]) -> None:
@@ -94,11 +58,12 @@ class _Bare:
         faiss.omp_set_num_threads(1)
 
     def search(self) -> None:
-        person = _largest_face(self._engine, self._selfie)
+        person = largest_face(self._engine, self._selfie)
         self._index.search(person.reshape(1, -1), _NEIGHBOURS)
 
 
-def _largest_face(engine: FaceEngine, selfie: bytes) -> Embedding:
+def largest_face(engine: FaceEngine, selfie: bytes) -> Embedding:
+    """Whom a search looks for."""
     limits = SearchSettings()
     found = engine.analyse_selfie(selfie, max_bytes=limits.selfie_max_bytes, max_pixels=limits.selfie_max_pixels)
     if found.largest is None:
@@ -106,22 +71,12 @@ def _largest_face(engine: FaceEngine, selfie: bytes) -> Embedding:
     return found.largest.embedding
 
 
-def _form(selfie: bytes) -> bytes:
-    """The multipart body of a search."""
-    session = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="session_id"\r\n\r\n{_SESSION}\r\n'
-    file = (
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="selfie.jpg"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
-    )
-    return session.encode() + file.encode() + selfie + f"\r\n--{_BOUNDARY}--\r\n".encode()
-
-
 async def _fill(site: Site, vectors: NDArray[np.float32]) -> None:
     async with open_database(site.stack.database) as db:
         await fill_session(db, await open_generation(db, site.engine.spec), _SESSION, vectors)
 
 
-async def _search_under_load(site: Site, sizes: Sizes, client: _Client) -> tuple[list[float], bool]:
+async def _search_under_load(site: Site, sizes: Sizes, client: SearchClient) -> tuple[list[float], bool]:
     """Seconds of searches made while ingest had work; False when it ran out before there were enough."""
     times: list[float] = []
     async with open_database(site.stack.database) as db, open_publisher(site.stack.kafka) as publisher:
@@ -138,12 +93,12 @@ async def _search_under_load(site: Site, sizes: Sizes, client: _Client) -> tuple
 
 
 def _idle_rows(
-    ours: Percentiles, bare: Percentiles, client: _Client, engine: FaceEngine, sizes: Sizes
+    ours: Percentiles, bare: Percentiles, matches: int, engine: FaceEngine, sizes: Sizes
 ) -> Iterator[Row]:
     note = (
         "bare: the same selfie (1200 x 1600) decoded, detected and embedded by the same engine"
         f" ({engine.runtime}, one thread) and searched by faiss IndexFlatIP, k={_NEIGHBOURS}, in one process;"
-        f" ours over HTTP on a kept connection, {client.matches} photos found; {sizes.searches} searches each"
+        f" ours over HTTP on a kept connection, {matches} photos found; {sizes.searches} searches each"
     )
     goals: dict[str, Goal | None] = {"p50": at_most(1.1, plus=3, unit="ms"), "p95": below(500, "ms"), "p99": None}
     for name, goal in goals.items():

@@ -203,7 +203,7 @@ async def _load_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) -> R
             for _ in range(sizes.loads + 1):
                 async with _shards(db, generation) as shards:
                     ours.append(await _timed(_search(shards, crowd)))
-                bare.append(timed(lambda: _drain_and_add(connection, generation, crowd)))
+                bare.append(timed(lambda: drain_and_add(connection, generation, crowd)))
     mine, theirs = statistics.median(ours[1:]), statistics.median(bare[1:])
     return Row(
         name=f"cold load, {faces:,} faces x {floats}",
@@ -219,7 +219,8 @@ async def _load_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) -> R
     )
 
 
-def _drain_and_add(connection: psycopg.Connection, generation: Generation, crowd: Crowd) -> int:
+def drain_and_add(connection: psycopg.Connection, generation: Generation, crowd: Crowd) -> int:
+    """What bare does for a load; returns the bytes drained."""
     with connection.cursor() as cursor, cursor.copy(_FACES, (generation.number, crowd.session_id)) as copy:
         drained = sum(len(data) for data in copy)
     faiss.IndexFlatIP(crowd.person.size).add(crowd.vectors)

@@ -11,6 +11,7 @@ import psutil
 
 from facepass.embedding import FaceEngine
 from facepass.ops.bench.photos import PhotoSet
+from facepass.ops.local.kafka_kinds import KafkaKind
 from facepass.ops.local.ports import free_port
 from facepass.ops.local.stack import Stack, StackOptions, local_stack
 from facepass.schemas.events import PhotoIndexed
@@ -23,6 +24,9 @@ from facepass.storage.writes import read_counts
 
 HOST = "127.0.0.1"
 
+_NO_LIMITS = {"FACEPASS_LIMIT_SEARCH": "off", "FACEPASS_LIMIT_INDEX": "off"}
+"""One client asks for all."""
+
 _POLL_SECONDS = 0.05
 """How often the ledger is asked whether all rows are there; what is measured so takes seconds."""
 
@@ -31,12 +35,14 @@ _POLL_SECONDS = 0.05
 class Site:
     """Attributes:
     stack: the running processes.
+    kafka: which broker they share.
     port: of the HTTP API.
     directory: for files that a measurement needs; removed at the end.
     model, engine: the settings that every process makes its engine from, and this process's own.
     """
 
     stack: Stack
+    kafka: KafkaKind
     port: int
     directory: Path
     model: ModelSettings
@@ -78,15 +84,29 @@ class Site:
 
 @contextmanager
 def open_site(
-    directory: Path, model: ModelSettings, engine: FaceEngine, photos: PhotoSet, report: Callable[[str], None]
+    directory: Path,
+    kafka: KafkaKind,
+    *,
+    model: ModelSettings,
+    engine: FaceEngine,
+    photos: PhotoSet,
+    report: Callable[[str], None],
 ) -> Iterator[Site]:
     """Start everything with data and logs in `directory`; ready when the context is entered."""
     port = free_port(HOST)
     options = StackOptions(
-        host=HOST, port=port, kafka_port=free_port(HOST), data_dir=directory, photos=str(photos.directory)
+        host=HOST,
+        port=port,
+        kafka_port=free_port(HOST),
+        data_dir=directory,
+        photos=str(photos.directory),
+        kind=kafka,
+        settings=_NO_LIMITS,
     )
     with local_stack(options, report=report) as stack:
-        yield Site(stack=stack, port=port, directory=directory, model=model, engine=engine, photos=photos)
+        yield Site(
+            stack=stack, kafka=kafka, port=port, directory=directory, model=model, engine=engine, photos=photos
+        )
 
 
 def cpu_seconds(process: psutil.Process) -> float:

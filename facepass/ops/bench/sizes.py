@@ -16,6 +16,11 @@ class Sizes:
     vector_sizes: floats per face, each with shards of all sizes.
     shard_searches: searches of one shard.
     loads: times that one shard is loaded.
+    searchable_photos: photos of which each is looked for as soon as it is announced.
+    intake_events: photo events of one intake round.
+    intake_rounds: times that ours and bare take turns.
+    recoveries: times that `serve` is killed.
+    recovery_faces: of the session that is searched first after that.
     """
 
     ingest_photos: int
@@ -28,6 +33,11 @@ class Sizes:
     vector_sizes: tuple[int, ...]
     shard_searches: int
     loads: int
+    searchable_photos: int
+    intake_events: int
+    intake_rounds: int
+    recoveries: int
+    recovery_faces: int
 
 
 PUBLISHED = Sizes(
@@ -41,6 +51,11 @@ PUBLISHED = Sizes(
     vector_sizes=(128, 512),
     shard_searches=300,
     loads=7,
+    searchable_photos=150,
+    intake_events=30_000,
+    intake_rounds=3,
+    recoveries=5,
+    recovery_faces=10_000,
 )
 
 QUICK = Sizes(
@@ -54,4 +69,9 @@ QUICK = Sizes(
     vector_sizes=(128,),
     shard_searches=20,
     loads=2,
+    searchable_photos=5,
+    intake_events=3_000,
+    intake_rounds=1,
+    recoveries=1,
+    recovery_faces=1_000,
 )

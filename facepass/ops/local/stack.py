@@ -98,7 +98,8 @@ def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None
     database, kafka, children = _start_stores(stack, options, logs, report)
     report("starting intake, ingest, serve")
     ports = {"intake": free_port(), "ingest": free_port(), "control": free_port()}
-    environment = _environment(options, database, kafka)
+    photos = options.photos if options.photos.startswith("s3://") else str(Path(options.photos).resolve())
+    environment = process_environment(database, kafka, photos=photos, settings=options.settings)
     children += stack.enter_context(_processes(options, ports, logs, environment, report))
     running = Stack(
         http=f"http://{bracketed(options.host)}:{options.port}",
@@ -162,11 +163,18 @@ def _processes(
             report(f"{name} did not stop and was killed; its log: {logs / name}.log")
 
 
-def _environment(options: StackOptions, database: DatabaseSettings, kafka: KafkaSettings) -> dict[str, str]:
-    photos = options.photos if options.photos.startswith("s3://") else str(Path(options.photos).resolve())
+def process_environment(
+    database: DatabaseSettings, kafka: KafkaSettings, *, photos: str, settings: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of a process of FacePass that works on these stores.
+
+    Args:
+        photos: as FACEPASS_PHOTOS, a directory by its absolute path.
+        settings: further ones, as environment variables.
+    """
     return {
         **os.environ,
-        **options.settings,
+        **settings,
         "FACEPASS_DATABASE": database.database.get_secret_value(),
         "FACEPASS_KAFKA": kafka.kafka,
         "FACEPASS_KAFKA_IDEMPOTENCE": str(kafka.kafka_idempotence).lower(),
