@@ -83,7 +83,7 @@ def test_what_an_upload_refuses(client: httpx.Client, key: dict[str, str]) -> No
     refusals: list[tuple[dict[str, str], bytes, dict[str, str], int, str]] = [
         ({"event_id": number}, astronaut_jpeg(), {}, 401, "key_required"),
         ({"event_id": "999999999"}, astronaut_jpeg(), key, 404, "event_not_found"),
-        ({"event_id": "x"}, astronaut_jpeg(), key, 422, "invalid_parameter"),
+        ({"event_id": "x"}, astronaut_jpeg(), key, 422, "invalid_id"),
         ({}, astronaut_jpeg(), key, 422, "invalid_parameter"),
         ({"event_id": number}, b"no picture", key, 415, "unsupported_image"),
         ({"event_id": number}, coffee_png(), key, 400, "no_face"),
