@@ -79,14 +79,15 @@ _MOST_SCANS = 200
 thousands keeps a core busy for minutes."""
 
 _MOST_SEGMENTS = 5_000
-"""Before the picture's data. Cameras write some ten; a profile cut into segments of 64 KiB adds some more."""
+"""Segments or chunks before the picture's data. Cameras write some ten; a profile cut into segments of 64 KiB adds
+some more. A header is read wherever a size must be known, so it must not take long."""
 
 _PROGRESSIVE = 0xC2
 
 
 def _read_jpeg(data: bytes) -> ImageHeader:
     frame: tuple[int, int, int] | None = None
-    orientation = 1
+    orientation: int | None = None
     several_scans = False
     position = 2
     for _ in range(_MOST_SEGMENTS):
@@ -103,18 +104,24 @@ def _read_jpeg(data: bytes) -> ImageHeader:
         if marker in _JPEG_FRAMES:
             frame = _read_frame(marker, body)
             several_scans = marker == _PROGRESSIVE
-        elif marker == _APP1 and body[:6] == b"Exif\x00\x00" and orientation == 1:
+        elif marker == _APP1 and body[:6] == b"Exif\x00\x00" and orientation is None:
             orientation = _read_orientation(body[6:])
         position += length
     else:
-        raise damaged("too many segments in its header")
+        raise _endless()
     if frame is None:
         raise damaged("no frame header before the picture's data")
     # Counting takes as long as a tenth of decoding, and a picture whose only scan has all components has no other.
     if several_scans and data.count(b"\xff\xda") > _MOST_SCANS:
         raise unsupported(f"more than {_MOST_SCANS} scans")
     height, width, components = frame
-    return ImageHeader(format="jpeg", width=width, height=height, orientation=orientation, components=components)
+    return ImageHeader(
+        format="jpeg", width=width, height=height, orientation=orientation or 1, components=components
+    )
+
+
+def _endless() -> PermanentError:
+    return damaged("its header does not come to an end")
 
 
 _BETWEEN_SEGMENTS = re.compile(rb"\xff+")
@@ -148,16 +155,17 @@ def _read_png(data: bytes) -> ImageHeader:
 def _png_orientation(data: bytes) -> int:
     """Walk the chunks up to the first pixel data."""
     position = 8
-    orientation = 1
-    while True:
+    orientation: int | None = None
+    for _ in range(_MOST_SEGMENTS):
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"acTL":
             raise unsupported("an animated PNG")
-        if kind == b"eXIf":
+        if kind == b"eXIf" and orientation is None:
             orientation = _read_orientation(data[position + 8 : position + 8 + length])
         if kind in (b"IDAT", b"IEND"):
-            return orientation
+            return orientation or 1
         position += 12 + length
+    raise _endless()
 
 
 def check_png(data: bytes) -> None:
@@ -210,13 +218,15 @@ def _read_webp(data: bytes) -> ImageHeader:
 
 def _webp_orientation(data: bytes) -> int:
     position = 12
-    while position + 8 <= len(data):
+    for _ in range(_MOST_SEGMENTS):
+        if position + 8 > len(data):
+            return 1
         kind, length = struct.unpack_from("<4sI", data, position)
         if kind == b"EXIF":
             body = data[position + 8 : position + 8 + length]
             return _read_orientation(body.removeprefix(b"Exif\x00\x00"))
         position += 8 + length + (length & 1)
-    return 1
+    raise _endless()
 
 
 # --- Exif ---

@@ -303,3 +303,21 @@ def test_of_several_pictures_in_a_phone_file_the_first_counts() -> None:
     data = _file(_photo(), "MPO", save_all=True, append_images=[ImageOps.mirror(_photo())], quality=95)
     assert Image.open(io.BytesIO(data)).format == "MPO"
     assert _difference(data, _photo()) < 4
+
+
+def test_a_header_without_end_is_refused_soon() -> None:
+    """Ten megabytes of empty parts: read to their end they would take a second of Python."""
+    jpeg, png = _file(_photo(), "JPEG"), _file(_photo(), "PNG")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\x08" + bytes(3) + bytes((191, 0, 0, 127, 0, 0))
+    chunks = body + (b"XXXX" + bytes(4)) * 1_250_000
+    endless = [
+        jpeg[:2] + b"\xff\xfe\x00\x02" * 2_500_000 + jpeg[2:],
+        png[:33] + _chunk(b"teXt", b"") * 830_000 + png[33:],
+        b"RIFF" + struct.pack("<I", len(chunks)) + chunks,
+    ]
+    for data in endless:
+        with pytest.raises(PermanentError, match="does not come to an end") as caught:
+            read_header(data)
+        assert caught.value.code is ErrorCode.DAMAGED_IMAGE
+    fill = jpeg[:2] + b"\xff" * 10_000_000 + jpeg[2:]
+    assert _difference(fill, _photo()) < 6
