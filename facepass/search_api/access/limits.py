@@ -118,12 +118,12 @@ class Limits:
 
     async def _count(self, item: RateLimitItem, limit: Limit, who: str) -> Standing:
         if self._shared is None or not self._try_redis():
-            return await _hit(self._memory, item, limit, who, self._clock())
+            return await _hit(self._memory, item, limit, who, self._clock)
         try:
-            standing = await _hit(self._shared, item, limit, who, time.time())
+            standing = await _hit(self._shared, item, limit, who, time.time)
         except StorageError as exc:
             self._redis_failed(exc)
-            return await _hit(self._memory, item, limit, who, self._clock())
+            return await _hit(self._memory, item, limit, who, self._clock)
         if self._failed_at is not None:
             self._failed_at = None
             _log.info("limit_storage_back")
@@ -148,11 +148,13 @@ class Limits:
 
 
 async def _hit(
-    limiter: MovingWindowRateLimiter, item: RateLimitItem, limit: Limit, who: str, now: float
+    limiter: MovingWindowRateLimiter, item: RateLimitItem, limit: Limit, who: str, clock: Callable[[], float]
 ) -> Standing:
     allowed = await limiter.hit(item, limit.value, who)
     reset, remaining = await limiter.get_window_stats(item, limit.value, who)
-    return Standing(allowed=allowed, amount=item.amount, remaining=max(0, remaining), reset_seconds=reset - now)
+    return Standing(
+        allowed=allowed, amount=item.amount, remaining=max(0, remaining), reset_seconds=reset - clock()
+    )
 
 
 def read_limit(text: str, setting: str) -> RateLimitItem | None:
