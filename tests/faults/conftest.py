@@ -10,21 +10,29 @@ from pathlib import Path
 import pytest
 from faults.loop_thread import LoopThread
 from faults.pictures import Picture, make_pictures
-from faults.suite import Scene, open_scene
+from faults.reading import Vectors
+from faults.suite import OpenScene, Scene, open_scene
 
 from facepass.ops.local.apache_kafka import missing_for_apache_kafka
 
 
 def _seed() -> int:
-    given = os.environ.get("FACEPASS_FAULT_SEED")
-    return int(given) if given else random.SystemRandom().randrange(1 << 32)
+    """Kept in the environment, so that workers that pytest starts take the same one."""
+    return int(os.environ.setdefault("FACEPASS_FAULT_SEED", str(random.SystemRandom().randrange(1 << 32))))
 
 
 SEED = _seed()
 
+LONGEST = ("fault_01_kills", "fault_07_database", "fault_13_replicas", "fault_14_churn")
+
 
 def pytest_report_header() -> str:
     return f"fault suite: FACEPASS_FAULT_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: where two files run side by side, none is left to run alone at the end for minutes."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -64,14 +72,21 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def _shared(directory: Path, loop: LoopThread, pictures: dict[str, Picture], seed: int) -> Iterator[Scene]:
+def stage(loop: LoopThread, pictures: dict[str, Picture], seed: int) -> OpenScene:
+    """Opens a scene; only the first makes the run without faults that all compare with."""
+    reference: dict[str, Vectors] = {}
     randomness = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
-    with open_scene(directory / "shared", loop, pictures, randomness) as scene:
+    return lambda home, *, routes=1: open_scene(home, loop, pictures, randomness, reference, routes=routes)
+
+
+@pytest.fixture(scope="session")
+def _shared(directory: Path, stage: OpenScene) -> Iterator[Scene]:
+    with stage(directory / "shared") as scene:
         yield scene
 
 
 @pytest.fixture
 def scene(_shared: Scene, randomness: random.Random) -> Iterator[Scene]:
-    """Healthy servers and no process yet; sessions of the test's own, which it takes from `scene.session()`."""
+    """The scene of all tests that leave the servers well; sessions of the test's own are `scene.session()`."""
     yield _shared.begin(randomness)
     _shared.end()

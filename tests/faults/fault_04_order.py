@@ -4,15 +4,15 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from faults.processes import INGEST, INTAKE, SERVE
 from faults.suite import Scene
 
 COPIES = 10
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_tenfold_duplicates_in_any_order(scene: Scene) -> None:
-    scene.world.intake()
-    scene.world.ingest()
+    serve, *_ = scene.world.lasting(SERVE, INTAKE, INGEST)
     driver, pick = scene.driver, scene.randomness
     sessions = [scene.session("order") for _ in range(3)]
     sends: list[Callable[[], object]] = []
@@ -30,14 +30,13 @@ def test_tenfold_duplicates_in_any_order(scene: Scene) -> None:
     pick.shuffle(sends)
     for send in sends:
         send()
-    scene.settle_and_compare(90)
-    serve = scene.world.serve().wait_until_ready()
-    scene.verifier.check_searches(serve.url, scene.table, selfie="lisa")
+    scene.settle(90)
+    scene.check_searches(serve, selfie="lisa")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_deletions_before_at_and_after_the_events_they_cover(scene: Scene) -> None:
-    intake, ingest = scene.world.intake().wait_until_ready(), scene.world.ingest().wait_until_ready()
+    serve, *workers = scene.world.lasting(SERVE, INTAKE, INGEST)
     driver, session = scene.driver, scene.session("fences")
     early = driver.now()
     same = driver.now()
@@ -67,16 +66,15 @@ def test_deletions_before_at_and_after_the_events_they_cover(scene: Scene) -> No
         driver.index(other, f"photo-{number}", "jennifer", at=at)
     scene.settle(60)
     assert len(scene.table.people_in(other)) == 5
-    assert intake.running()
-    assert ingest.running()
+    scene.check_searches(serve, selfie="lisa")
+    assert all(worker.running() for worker in workers), scene.tails()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("point", ["fetched", "embedded", "inside-transaction"])
 @pytest.mark.parametrize("what", ["photo", "session"])
 def test_deletion_during_inference(scene: Scene, point: str, what: str) -> None:
-    scene.world.intake().wait_until_ready()
-    serve = scene.world.serve()
+    serve, _ = scene.world.lasting(SERVE, INTAKE)
     hold = scene.world.hold(point)
     scene.world.ingest(trick=hold.trick)
     driver, session = scene.driver, scene.session("raced")
@@ -90,5 +88,4 @@ def test_deletion_during_inference(scene: Scene, point: str, what: str) -> None:
         scene.verifier.wait_for_fence(session, "doomed" if what == "photo" else None)
     hold.let_go()
     scene.settle(60)
-    serve.wait_until_ready()
-    scene.verifier.check_searches(serve.url, scene.table, selfie="lisa")
+    scene.check_searches(serve, selfie="lisa")

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from faults.processes import INGEST, INTAKE
 from faults.suite import Scene
 
 _PHOTO = {"photo_id": "p", "session_id": "s", "s3_key": "k"}
@@ -50,9 +51,9 @@ POISON: dict[str, tuple[bytes | None, set[str]]] = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_poison_on_every_topic_between_good_events(scene: Scene) -> None:
-    workers = [scene.world.intake(), scene.world.ingest()]
+    workers = scene.world.lasting(INTAKE, INGEST)
     driver, session = scene.driver, scene.session("good")
     for number, (value, codes) in enumerate(POISON.values()):
         for topic in ("photo-indexed", "photo-deleted", "session-deleted", "session-updated"):
@@ -86,11 +87,10 @@ def _only_about_photos(value: bytes | None, topic: str) -> bool:
     return about_key or about_photo
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_odd_but_good_events(scene: Scene) -> None:
     """What looks like poison and is none."""
-    scene.world.intake()
-    scene.world.ingest()
+    scene.world.lasting(INTAKE, INGEST)
     driver, session = scene.driver, scene.session("odd")
     key = driver.pictures["lisa"].key
     odd_ids = [

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from faults.processes import INGEST, INTAKE, SERVE
 from faults.suite import Scene
 
 from facepass.ops.local.apache_kafka import ApacheKafka
@@ -31,11 +32,10 @@ def _freeze(broker: ApacheKafka) -> None:
     broker.thaw()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("outage", [_terminate, _kill, _freeze])
 def test_an_outage_of_the_broker(scene: Scene, outage: Callable[[ApacheKafka], None]) -> None:
-    workers = [scene.world.intake(), scene.world.ingest()]
-    serve = scene.world.serve().wait_until_ready()
+    serve, *workers = scene.world.lasting(SERVE, INTAKE, INGEST)
     session = scene.session("broker")
     scene.driver.index_many([(session, f"before-{number}", "lisa") for number in range(40)])
     scene.settle(60)
@@ -55,10 +55,10 @@ def test_an_outage_of_the_broker(scene: Scene, outage: Callable[[ApacheKafka], N
         scene.driver.delete_photo((session, "during-0"))
         scene.settle(150)
     assert [worker.status for worker in workers] == [None, None], scene.tails()
-    scene.verifier.check_searches(serve.url, scene.table, selfie="matt")
+    scene.check_searches(serve, selfie="matt")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_workers_started_before_the_broker(scene: Scene) -> None:
     broker = scene.world.kafka.broker
     broker.stop()
@@ -71,4 +71,4 @@ def test_workers_started_before_the_broker(scene: Scene) -> None:
     scene.settle(90)
     for worker in workers:
         worker.wait_until_ready()
-    scene.verifier.check_searches(workers[2].url, scene.table, selfie="lisa")
+    scene.check_searches(workers[2], selfie="lisa")

@@ -41,7 +41,7 @@ def _copy(pictures: dict[str, Picture], fault: str) -> Picture:
     return replace(pictures["lisa"], key=f"faulty/{fault.replace(' ', '-')}.jpg")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_fault_ends_in_its_own_state_and_holds_nobody_up(
     scene: Scene, store: FaultyStore, pictures: dict[str, Picture]
 ) -> None:
@@ -65,7 +65,7 @@ def test_every_fault_ends_in_its_own_state_and_holds_nobody_up(
     scene.settle(150)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_store_that_never_comes_back_ends_in_a_rebuilt_dead_letter(
     scene: Scene, store: FaultyStore, pictures: dict[str, Picture]
 ) -> None:

@@ -13,19 +13,18 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from faults.loop_thread import LoopThread
-from faults.pictures import Picture
-from faults.suite import Scene, open_scene
+from faults.processes import INTAKE, Process
+from faults.suite import OpenScene, Scene
 from faults.table import Table
 from faults.waiting import wait_for
-from faults.world import PARTITIONS, Process
+from faults.world import PARTITIONS
 
 PHOTOS = "photo-indexed"
 
 
 @pytest.fixture(scope="module")
-def own_topics(directory: Path, loop: LoopThread, pictures: dict[str, Picture], seed: int) -> Iterator[Scene]:
-    randomness = random.Random(seed)  # noqa: S311 - to be repeatable, not secret
-    with open_scene(directory / "topics", loop, pictures, randomness) as scene:
+def own_topics(directory: Path, stage: OpenScene) -> Iterator[Scene]:
+    with stage(directory / "topics") as scene:
         yield scene
 
 
@@ -35,9 +34,9 @@ def apart(own_topics: Scene, randomness: random.Random) -> Iterator[Scene]:
     own_topics.end()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_more_workers_than_partitions(scene: Scene) -> None:
-    scene.world.intake()
+    scene.world.lasting(INTAKE)
     workers = [scene.world.ingest() for _ in range(PARTITIONS + 2)]
     for worker in workers:
         worker.wait_until_ready()
@@ -52,7 +51,7 @@ def test_more_workers_than_partitions(scene: Scene) -> None:
     assert [worker.status for worker in workers[PARTITIONS:]] == [None, None], scene.tails()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_topic_that_has_dropped_what_ingest_had_not_read(apart: Scene, loop: LoopThread) -> None:
     apart.world.intake()
     session = apart.session("gap")
@@ -73,7 +72,7 @@ def test_a_topic_that_has_dropped_what_ingest_had_not_read(apart: Scene, loop: L
     apart.settle(90)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_topic_deleted_and_created_again(apart: Scene, loop: LoopThread) -> None:
     world = apart.world
     supervised: list[tuple[Callable[[], Process], Process]] = [

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from faults.loop_thread import LoopThread
-from faults.pictures import Picture
-from faults.suite import Scene, open_scene
+from faults.suite import OpenScene, Scene
 
 SIZE = "600m"
 FULL_SECONDS = 12.0
@@ -37,15 +35,11 @@ def _small_disk(mount: Path) -> Iterator[None]:
 
 @pytest.fixture
 def cramped(
-    directory: Path,
-    loop: LoopThread,
-    pictures: dict[str, Picture],
-    randomness: random.Random,
-    request: pytest.FixtureRequest,
+    directory: Path, stage: OpenScene, randomness: random.Random, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Scene, Path]]:
     """A scene of which one server has a disk of its own."""
     home = directory / f"full-{request.param}"
-    with _small_disk(home / request.param), open_scene(home, loop, pictures, randomness) as scene:
+    with _small_disk(home / request.param), stage(home) as scene:
         yield scene.begin(randomness), home / request.param
 
 
@@ -60,7 +54,7 @@ def _fill(disk: Path) -> Path:
     return ballast
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("cramped", ["pg"], indirect=True)
 def test_no_space_left_for_postgresql(cramped: tuple[Scene, Path]) -> None:
     scene, disk = cramped
@@ -77,11 +71,10 @@ def test_no_space_left_for_postgresql(cramped: tuple[Scene, Path]) -> None:
     scene.driver.index_many([(session, f"after-{number}", "lisa") for number in range(20)])
     scene.settle(120)
     assert [worker.status for worker in workers] == [None, None], scene.tails()
-    serve = scene.world.serve().wait_until_ready()
-    scene.verifier.check_searches(serve.url, scene.table, selfie="lisa")
+    scene.check_searches(scene.world.serve().wait_until_ready(), selfie="lisa")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("cramped", ["kafka"], indirect=True)
 def test_no_space_left_for_the_broker(cramped: tuple[Scene, Path]) -> None:
     scene, disk = cramped

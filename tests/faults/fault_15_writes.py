@@ -1,7 +1,6 @@
 """Face data goes to PostgreSQL alone: all else that was written is searched for vectors and pixels."""
 
 import base64
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 from faults.scanner import Needles, find, needles
 from faults.suite import Scene
+from faults.waiting import wait_for
 
 TOPICS = (
     "photo-indexed",
@@ -35,7 +35,7 @@ def _needles(scene: Scene, selfie: bytes) -> Needles:
     return needles(vectors, {**pictures, "selfie": selfie})
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.property(8)
 def test_property_8_face_data_is_written_to_postgresql_alone(scene: Scene) -> None:
     selfie = _large_selfie(scene)
@@ -44,7 +44,7 @@ def test_property_8_face_data_is_written_to_postgresql_alone(scene: Scene) -> No
     written.touch()
     watch = ("watch", "writes", "1", str(written))
     scene.world.intake(trick=watch, FACEPASS_LOG_LEVEL="debug")
-    scene.world.ingest(trick=watch, FACEPASS_LOG_LEVEL="debug")
+    ingest = scene.world.ingest(trick=watch, FACEPASS_LOG_LEVEL="debug")
     serve = scene.world.serve(trick=watch, FACEPASS_LOG_LEVEL="debug").wait_until_ready()
     sessions = [scene.session("written") for _ in range(2)]
     scene.driver.traffic(sessions, photos=60, label="w")
@@ -55,7 +55,7 @@ def test_property_8_face_data_is_written_to_postgresql_alone(scene: Scene) -> No
     with psycopg.connect(scene.world.postgres.uri, autocommit=True) as connection:
         connection.execute("ALTER TABLE face_embeddings ADD CONSTRAINT planted CHECK (confidence > 2) NOT VALID")
         scene.driver.index(sessions[0], "refused by a constraint", "lisa")
-        time.sleep(5)
+        wait_for(lambda: "planted" in ingest.log, 60, lambda: f"the refusal in the log\n{ingest.tail()}")
         connection.execute("ALTER TABLE face_embeddings DROP CONSTRAINT planted")
     scene.world.postgres.stop_immediately()
     scene.driver.index(sessions[0], "during the outage", "lisa")
@@ -64,6 +64,7 @@ def test_property_8_face_data_is_written_to_postgresql_alone(scene: Scene) -> No
     if not all(process.running() for process in scene.world.processes):  # the constraint was a defect to it
         scene.world.ingest(trick=watch)
     scene.settle(90)
+    scene.check_searches(serve, selfie="lisa")
     found = {str(path): hits for path in _files(scene) if (hits := find(path.read_bytes(), wanted))}
     for topic in TOPICS:
         for record in scene.verifier.records(topic):
@@ -77,7 +78,7 @@ def test_property_8_face_data_is_written_to_postgresql_alone(scene: Scene) -> No
     assert not opened, f"opened for writing: {sorted(opened)[:10]}"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 def test_the_scanner_finds_what_is_planted(scene: Scene) -> None:
     """The tool itself can fail."""
     wanted = _needles(scene, b"no picture")

@@ -1,9 +1,10 @@
 """Plain SQL and plain Kafka reads, around every proxy. Imports nothing of FacePass."""
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -54,6 +55,12 @@ class Reader:
     database: Callable[[], str]
     kafka: str
     loop: LoopThread
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _kept: tuple[AIOKafkaAdminClient, AIOKafkaConsumer] | None = field(default=None, init=False)
+
+    def close(self) -> None:
+        """Disconnect from Kafka; the next question connects anew."""
+        self.loop.run(self._close())
 
     def snapshot(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self.database())
@@ -135,6 +142,7 @@ class Reader:
             try:
                 return self.loop.run(work())
             except (KafkaError, TimeoutError):
+                self.close()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.3)
@@ -158,33 +166,44 @@ class Reader:
     async def positions(self) -> tuple[dict[TopicPartition, int], dict[str, dict[TopicPartition, int]]]:
         """Where each topic of Pixora's ends, and what each group has committed of it."""
         partitions = await self._partitions(sorted({topic for topics in GROUPS.values() for topic in topics}))
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
-        await admin.start()
-        await consumer.start()
-        try:
-            committed = {
-                group: {
-                    partition: at.offset
-                    for partition, at in (await admin.list_consumer_group_offsets(group)).items()
-                    if at.offset >= 0
-                }
-                for group in GROUPS
+        admin, consumer = await self._clients()
+        committed = {
+            group: {
+                partition: at.offset
+                for partition, at in (await admin.list_consumer_group_offsets(group)).items()
+                if at.offset >= 0
             }
-            return await consumer.end_offsets(partitions), committed
-        finally:
-            await consumer.stop()
-            await admin.close()
+            for group in GROUPS
+        }
+        return await consumer.end_offsets(partitions), committed
 
     async def _partitions(self, topics: list[str]) -> list[TopicPartition]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-        await admin.start()
-        try:
-            described = await admin.describe_topics(topics)
-        finally:
-            await admin.close()
+        admin, _ = await self._clients()
         return [
             TopicPartition(topic["topic"], partition["partition"])
-            for topic in described
+            for topic in await admin.describe_topics(topics)
             for partition in topic["partitions"]
         ]
+
+    async def _clients(self) -> tuple[AIOKafkaAdminClient, AIOKafkaConsumer]:
+        """Kept between calls: one that knows the topics already answers twenty times as fast."""
+        async with self._opening:
+            if self._kept is None:
+                admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+                consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka)
+                try:
+                    await admin.start()
+                    await consumer.start()
+                except BaseException:
+                    await consumer.stop()
+                    await admin.close()
+                    raise
+                self._kept = admin, consumer
+            return self._kept
+
+    async def _close(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            admin, consumer = kept
+            await consumer.stop()
+            await admin.close()

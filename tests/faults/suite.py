@@ -1,16 +1,19 @@
 """A scene: a world, its driver and its verifier, with the clean run that the verifier compares with."""
 
 import random
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from faults.driver import Driver
 from faults.loop_thread import LoopThread
 from faults.pictures import Picture
+from faults.processes import INGEST, INTAKE, Process
+from faults.reading import Vectors
 from faults.table import Table
 from faults.verifier import Verifier
 from faults.waiting import wait_for
@@ -18,10 +21,13 @@ from faults.world import LEASE_SECONDS, World, open_world
 
 CLEAN = "clean-run"
 
+OpenScene = Callable[..., AbstractContextManager["Scene"]]
+"""`open_scene` with all but its directory and `routes`."""
+
 
 @dataclass(slots=True)
 class Scene:
-    """What a test works with."""
+    """What a test works with: at its beginning healthy servers, and no process that it has not asked for."""
 
     world: World
     driver: Driver
@@ -35,7 +41,8 @@ class Scene:
     def begin(self, randomness: random.Random) -> "Scene":
         """A table and a generator of the next test's own."""
         self._take_up_the_rest()
-        self.driver.table, self.driver.randomness, self.randomness = Table(), randomness, randomness
+        self.driver.table, self.driver.pictures = Table(), self.verifier.pictures
+        self.driver.randomness = self.randomness = randomness
         return self
 
     def _take_up_the_rest(self) -> None:
@@ -47,7 +54,7 @@ class Scene:
             self.world.end_processes()
 
     def end(self) -> None:
-        self.world.end_processes()
+        self.world.end_test()
 
     def session(self, name: str = "session") -> str:
         """A session that no other test uses."""
@@ -59,10 +66,26 @@ class Scene:
         self.verifier.check(self.table)
 
     def settle_and_compare(self, within: float) -> None:
-        """As `settle`; then FacePass's own `verify` must find as little as the suite's verifier."""
+        """As `settle`; then as `compare`."""
         self.settle(within)
-        done = self.world.command("verify")
+        self.compare()
+
+    def check_searches(self, *replicas: Process, selfie: str, within: float = 20.0) -> None:
+        """Search every session on every replica, as the verifier does; then as `compare`, with their shards."""
+        for replica in replicas:
+            self.verifier.check_searches(replica.url, self.table, selfie=selfie, within=within)
+        compared = self.compare(*replicas)
+        loaded = sum(bool(self.table.people_in(session)) for session in self.table.sessions)
+        assert compared >= loaded * len(replicas), f"{compared} shards compared, {loaded} searched on each replica"
+
+    def compare(self, *replicas: Process) -> int:
+        """FacePass's own `verify` must find as little as the suite's verifier; how many shards it compared."""
+        ports = [f"--replica=http://127.0.0.1:{replica.control_port}" for replica in replicas]
+        done = self.world.command("verify", *ports)
         assert done.returncode == 0, done.stdout + done.stderr
+        found = re.search(r"compared ledger, topics and (\w+) shards?.*: no differences", done.stdout)
+        assert found, done.stdout
+        return 0 if found[1] == "no" else int(found[1])
 
     def acknowledge_deletions(self, within: float) -> None:
         """Wait as whoever deletes waits, after the deletions' commit: until no replica serves what was there."""
@@ -114,29 +137,32 @@ def open_scene(
     loop: LoopThread,
     pictures: Mapping[str, Picture],
     randomness: random.Random,
+    reference: dict[str, Vectors],
     *,
     routes: int = 1,
-    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Scene]:
-    """A world that has done its clean run, with no process left running."""
-    with open_world(directory, loop, pictures, routes=routes, settings=settings) as world:
+    """A world with no process of FacePass running.
+
+    Args:
+        reference: the vectors of a run without faults; while it is empty, this world makes that run first.
+    """
+    with open_world(directory, loop, pictures, routes=routes) as world:
         driver = Driver(loop, world.kafka.address, pictures, randomness)
-        verifier = Verifier(lambda: world.postgres.uri, world.kafka.address, loop, pictures)
+        verifier = Verifier(lambda: world.postgres.uri, world.kafka.address, loop, pictures, reference)
         scene = Scene(world, driver, verifier, randomness)
         try:
-            _run_cleanly(scene)
+            if not reference:
+                _run_cleanly(scene)
             yield scene
         finally:
             driver.close()
+            verifier.close()
 
 
 def _run_cleanly(scene: Scene) -> None:
-    workers = [scene.world.intake(), scene.world.ingest()]
+    scene.world.lasting(INTAKE, INGEST)
     scene.driver.index_many([(CLEAN, name, name) for name in scene.driver.pictures])
     scene.verifier.wait_until_settled(scene.table, 120.0, also=scene.tails)
     scene.verifier.learn(CLEAN)
     scene.verifier.check(scene.table)
-    for worker in workers:
-        status = worker.terminate()
-        assert status == 0, f"{worker.name} ended with {status}:\n{worker.tail()}"
     scene.end()

@@ -162,10 +162,18 @@ def shard_load() -> None:
     _wrap("facepass.storage.deltas", "read_delta", _after)
 
 
-POINTS = {
-    point.__name__.replace("_", "-"): point
-    for point in (fetched, embedded, inside_transaction, after_commit, before_offset_commit, shard_load)
-}
+def searched() -> None:
+    """A search has its matches from the shard, its answer has not left."""
+    _wrap("facepass.storage.shards", "Shards.search", _after)
+
+
+def _named(*points: Callable[[], None]) -> dict[str, Callable[[], None]]:
+    return {point.__name__.replace("_", "-"): point for point in points}
+
+
+POINTS = _named(fetched, embedded, inside_transaction, after_commit, before_offset_commit)
+"""Of ingest."""
+SERVE_POINTS = _named(shard_load, searched)
 
 
 def watch_writes(file: Path) -> None:
@@ -187,7 +195,7 @@ def main() -> None:
     if what == "watch":
         watch_writes(Path(file[0]))
     else:
-        POINTS[point]()
+        (POINTS | SERVE_POINTS)[point]()
     sys.argv = ["facepass", *sys.argv[separator + 1 :]]
     from facepass.ops.cli import main as run  # noqa: PLC0415 - after the points are set
 

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 from faults.loop_thread import LoopThread
 from faults.pictures import LONGER_SIDE, Picture, put_into_directory
+from faults.processes import Hold, Process, Trick, Wanted, end_all
 from faults.proxies import TcpProxy
 from faults.servers import Kafka, PostgresServer, postgres_proxy
-from faults.waiting import wait_for
 
-from facepass.ops.local.children import Child, last_lines, start_child
+from facepass.ops.local.children import start_child
 from facepass.ops.local.ports import free_port
 
 FACEPASS = str(Path(sys.executable).with_name("facepass"))
@@ -27,90 +26,6 @@ LEASE_SECONDS = 5
 PARTITIONS = 4
 WATCHDOG_SECONDS = 15
 """Three times as much for a batch under way: longer than any hold of the suite that is to be survived."""
-
-STARTS_WITHIN = 90.0
-"""Seconds for a process to be ready on a busy machine; nothing is asserted about it."""
-
-Trick = tuple[str, ...]
-"""What happens to a process at a named point, as tricked.py takes it: (what, point, n-th pass, file of a hold)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """A process told to stand still at a point, for as long as a file is there."""
-
-    trick: Trick
-    file: Path
-
-    def wait_until_reached(self, within: float = 60.0) -> None:
-        wait_for(self.file.with_suffix(".reached").exists, within, f"{self.trick} to be reached", every=0.05)
-
-    def let_go(self) -> None:
-        self.file.unlink(missing_ok=True)
-
-
-@dataclass(slots=True, kw_only=True)
-class Process:
-    """One process of FacePass."""
-
-    name: str
-    child: Child
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        return self.child.log.read_text(errors="replace")
-
-    @property
-    def status(self) -> int | None:
-        """Exit status, negative for a signal; None while it runs."""
-        return self.child.process.poll()
-
-    def running(self) -> bool:
-        return self.child.running()
-
-    def kill(self) -> None:
-        self.child.process.kill()
-        self.child.process.wait()
-
-    def freeze(self) -> None:
-        self.child.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self.child.process.send_signal(signal.SIGCONT)
-
-    def terminate(self, *, within: float = 30.0) -> int:
-        """SIGTERM, and its exit status."""
-        self.child.process.terminate()
-        return self.ended(within=within)
-
-    def ended(self, *, within: float) -> int:
-        """Wait for its end by itself."""
-        try:
-            return self.child.process.wait(within)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} still runs after {within} s; its log:\n{self.tail()}") from None
-
-    def ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/ready", timeout=2.0).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
-
-    def wait_until_ready(self, within: float = STARTS_WITHIN) -> "Process":
-        def look() -> bool:
-            assert self.running(), f"{self.name} ended with {self.status}; its log:\n{self.tail()}"
-            return self.ready()
-
-        wait_for(look, within, lambda: f"{self.name} to be ready; its log:\n{self.tail()}")
-        return self
-
-    def tail(self) -> str:
-        return last_lines(self.child.log, 30)
 
 
 @dataclass(slots=True)
@@ -123,6 +38,7 @@ class World:
     database_proxies: list[TcpProxy]
     settings: dict[str, str]
     processes: list[Process] = field(default_factory=list)
+    _left: list[Process] = field(default_factory=list)
     _started: int = 0
 
     def environment(self, *, route: int = 0, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -153,7 +69,7 @@ class World:
     ) -> Process:
         return self._worker("ingest", trick, {**(more or {}), **settings})
 
-    def hold(self, point: str, passes: int = 1) -> "Hold":
+    def hold(self, point: str, passes: int = 1) -> Hold:
         """For a process that stands still at a point until it is let go."""
         self._started += 1
         file = self.directory / f"hold-{self._started}"
@@ -161,9 +77,45 @@ class World:
         return Hold(trick=("hold", point, str(passes), str(file)), file=file)
 
     def serve(self, *, route: int = 0, trick: Trick | None = None, **settings: str) -> Process:
-        port = free_port()
-        arguments = ["serve", "--host", "127.0.0.1", "--port", str(port)]
-        return self._start("serve", [*_program(trick), *arguments], port, route, settings)
+        port, control_port = free_port(), free_port()
+        arguments = ["serve", "--host", "127.0.0.1", "--port", str(port), "--control-port", str(control_port)]
+        process = self._start("serve", [*_program(trick), *arguments], port, route, settings)
+        process.control_port = control_port
+        return process
+
+    def lasting(self, *all_wanted: Wanted) -> list[Process]:
+        """Processes that are ready, and may outlast the test: those of the test before go on where they are such.
+
+        Call it before anything else is started.
+        """
+        found = []
+        for wanted in all_wanted:
+            process = next((one for one in self._left if one.wanted == wanted), None)
+            if process is not None:
+                self._left.remove(process)
+                self.processes.append(process)
+            found.append((wanted, process))
+        self._end_left()
+        processes = [process or self._start_wanted(wanted) for wanted, process in found]
+        return [process.wait_until_ready() for process in processes]
+
+    def _start_wanted(self, wanted: Wanted) -> Process:
+        if wanted.kind == "serve":
+            process = self.serve(route=wanted.route, **wanted.settings)
+        else:
+            process = self._worker(wanted.kind, None, wanted.settings)
+        process.wanted = wanted
+        return process
+
+    def end_test(self) -> None:
+        """End what runs, but for what the next test may want and what is well."""
+        self._left = [process for process in self.processes if process.wanted and process.ready()]
+        end_all(process for process in self.processes if process not in self._left)
+        self.processes.clear()
+
+    def _end_left(self) -> None:
+        end_all(self._left)
+        self._left.clear()
 
     def command(self, *arguments: str, within: float = 120.0) -> "subprocess.CompletedProcess[str]":
         """Run a command of FacePass to its end."""
@@ -177,20 +129,17 @@ class World:
         )
 
     def end_processes(self) -> None:
-        """Kill whatever runs."""
-        for process in self.processes:
-            process.thaw()
-            process.kill()
+        """End whatever runs."""
+        end_all([*self.processes, *self._left])
         self.processes.clear()
-
-    def logs(self) -> dict[str, str]:
-        return {path.name: path.read_text(errors="replace") for path in sorted(self.directory.glob("*.log"))}
+        self._left.clear()
 
     def _worker(self, command: str, trick: Trick | None, settings: Mapping[str, str]) -> Process:
         port = free_port()
         return self._start(command, [*_program(trick), command, "--metrics-port", str(port)], port, 0, settings)
 
     def _start(self, kind: str, command: list[str], port: int, route: int, settings: Mapping[str, str]) -> Process:
+        self._end_left()  # what the test before left and this one does not want
         self._started += 1
         name = f"{kind}-{self._started}"
         child = start_child(
@@ -215,13 +164,11 @@ def open_world(
     pictures: Mapping[str, Picture],
     *,
     routes: int = 1,
-    settings: Mapping[str, str] | None = None,
 ) -> Iterator[World]:
     """Servers that run, topics and tables that are there, no process of FacePass yet; all ended at the end.
 
     Args:
         routes: pairs of proxies, to Kafka and to PostgreSQL.
-        settings: FACEPASS_* that differ from the suite's own.
     """
     (directory / "tmp").mkdir(parents=True)
     photos = directory / "photos"
@@ -234,7 +181,7 @@ def open_world(
         postgres.start()
         kafka.broker.start()
         proxies += [postgres_proxy(loop, postgres) for _ in range(routes)]
-        world = World(directory, kafka, postgres, proxies, _settings(photos) | dict(settings or {}))
+        world = World(directory, kafka, postgres, proxies, _settings(photos))
         for arguments in (["migrate"], ["topics", "create"]):
             done = world.command(*arguments)
             assert done.returncode == 0, f"facepass {' '.join(arguments)}: {done.stderr}"
