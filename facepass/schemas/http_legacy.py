@@ -12,8 +12,8 @@ from facepass.schemas.similarity import DEFAULT_THRESHOLD
 
 MAX_EVENTS_LISTED = 1000
 
-_MAX_NUMBER = 2**63 - 1
-"""What the database's `bigint` holds."""
+_MAX_NUMBER = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact; more events than there will ever be."""
 
 _MAX_CHARACTERS = 1000
 """Of a name or a place; far more than any real one."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import structlog
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
@@ -46,13 +46,8 @@ from facepass.search_api.indexing.routes import PHOTO_ERRORS
 from facepass.search_api.parts import Parts
 from facepass.search_api.search import SEARCH_ERRORS, request_body, search_endpoint
 from facepass.search_api.slots import Slots
-from facepass.storage.legacy_events import (
-    LegacyEvent,
-    create_event,
-    event_by_number,
-    event_by_uuid,
-    list_events,
-)
+from facepass.storage import legacy_events
+from facepass.storage.legacy_events import LegacyEvent
 
 DEPRECATED = {
     "Deprecation": "@1708905600",
@@ -64,17 +59,11 @@ MAX_EVENT_BYTES = 64 * 1024
 """Of a new event's JSON; a name and a place of a thousand characters each, escaped, need a fifth."""
 
 READ_ERRORS = (ErrorCode.INVALID_PARAMETER, ErrorCode.INTERNAL, ErrorCode.DATABASE_UNAVAILABLE)
-CREATE_ERRORS = (
-    *KEY_ERRORS,
-    *LIMIT_ERRORS,
-    *READ_ERRORS,
-    ErrorCode.UPLOAD_TIMEOUT,
-    ErrorCode.FILE_TOO_LARGE,
-    ErrorCode.BROKER_UNAVAILABLE,
-    ErrorCode.EVENT_REFUSED,
-)
-_NOT_OF_UPLOADS = (ErrorCode.IDEMPOTENCY_MISMATCH, ErrorCode.REQUEST_UNDER_WAY, ErrorCode.INVALID_S3_KEY)
-UPLOAD_ERRORS = (ErrorCode.EVENT_NOT_FOUND, *(code for code in PHOTO_ERRORS if code not in _NOT_OF_UPLOADS))
+_BODY_ERRORS = (ErrorCode.UPLOAD_TIMEOUT, ErrorCode.FILE_TOO_LARGE)
+_KAFKA_ERRORS = (ErrorCode.BROKER_UNAVAILABLE, ErrorCode.EVENT_REFUSED)
+CREATE_ERRORS = (*KEY_ERRORS, *LIMIT_ERRORS, *READ_ERRORS, *_BODY_ERRORS, *_KAFKA_ERRORS)
+_OF_NO_UPLOAD = (ErrorCode.IDEMPOTENCY_MISMATCH, ErrorCode.REQUEST_UNDER_WAY, ErrorCode.INVALID_S3_KEY)
+UPLOAD_ERRORS = (ErrorCode.EVENT_NOT_FOUND, *(code for code in PHOTO_ERRORS if code not in _OF_NO_UPLOAD))
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -107,6 +96,15 @@ class _DeprecatedRoute(APIRoute):
         await super().handle(scope, receive, send_on)
 
 
+class _EventsRoute(_DeprecatedRoute):
+    """One of the two routes of `/events/`: by itself each would say that it allows its own method alone."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in {"GET", "POST"}:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, POST"})
+        await super().handle(scope, receive, send)
+
+
 def _add_events(router: APIRouter, parts: Parts, guard: Guard) -> None:
     tokens = parts.access.session_tokens == "required"
     router.add_api_route(
@@ -119,6 +117,7 @@ def _add_events(router: APIRouter, parts: Parts, guard: Guard) -> None:
         responses=documented(*CREATE_ERRORS),
         dependencies=[Depends(_writing(parts, guard))],
         openapi_extra=_json_body(NewEvent),
+        route_class_override=_EventsRoute,
     )
     router.add_api_route(
         "/events/",
@@ -129,6 +128,7 @@ def _add_events(router: APIRouter, parts: Parts, guard: Guard) -> None:
         response_description="The events",
         responses=documented(*READ_ERRORS, *(KEY_ERRORS if tokens else ())),
         dependencies=[Depends(guard.key(KeyScope.READ))] if tokens else [],
+        route_class_override=_EventsRoute,
     )
     router.add_api_route(
         "/events/uuid/{event_uuid:segment}",
@@ -149,13 +149,11 @@ def _writing(parts: Parts, guard: Guard) -> Callable[..., Awaitable[object]]:
 
 def _create(parts: Parts) -> Endpoint:
     async def create(request: Request) -> Response:
-        """Announces the session first, then stores the event: of a call that fails between, an empty session is
-        left that nobody knows the id of."""
         fields = await read_json(request, NewEvent, max_bytes=MAX_EVENT_BYTES)
-        uuid = uuid4()
-        now = datetime.now(UTC)
+        uuid, now = uuid4(), datetime.now(UTC)
+        # first, since of a call that fails between the two only an empty session is left, whose id nobody knows
         await parts.events.publish(SessionUpdated(session_id=str(uuid), name=fields.name, occurred_at=now))
-        event = await create_event(
+        event = await legacy_events.create_event(
             parts.database, uuid, fields.name, location=fields.location, date=fields.event_date
         )
         return _answer(_body(event))
@@ -165,7 +163,7 @@ def _create(parts: Parts) -> Endpoint:
 
 def _list(parts: Parts) -> Endpoint:
     async def events(page: Annotated[EventPage, Query()]) -> Response:
-        found = await list_events(parts.database, skip=page.skip, limit=page.limit)
+        found = await legacy_events.list_events(parts.database, skip=page.skip, limit=page.limit)
         return _answer(EventList([_body(event) for event in found]))
 
     return events
@@ -173,12 +171,12 @@ def _list(parts: Parts) -> Endpoint:
 
 def _by_uuid(parts: Parts, guard: Guard) -> Endpoint:
     async def event(
-        request: Request, event_uuid: Annotated[UUID, Path(description="the event's UUID")]
+        request: Request, event_uuid: Annotated[UUID, Path(description="its session's id")]
     ) -> Response:
         session_id = SessionId(str(event_uuid))
         structlog.contextvars.bind_contextvars(session_id=session_id)
         await guard.check_guest(request, session_id)
-        found = await event_by_uuid(parts.database, event_uuid)
+        found = await legacy_events.event_by_uuid(parts.database, event_uuid)
         if found is None:
             raise _not_found()
         return _answer(_body(found))
@@ -222,7 +220,7 @@ def _upload(parts: Parts) -> Endpoint:
 
 
 async def _event(parts: Parts, number: int) -> LegacyEvent:
-    event = await event_by_number(parts.database, number)
+    event = await legacy_events.event_by_number(parts.database, number)
     if event is None:
         raise _not_found()
     return event
@@ -285,8 +283,9 @@ def _not_found() -> PermanentError:
 
 
 def _json_body(model: type[BaseModel]) -> dict[str, Any]:
-    content = {"application/json": {"schema": model.model_json_schema()}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}
+    }
 
 
 def _form_body(model: type[BaseModel]) -> dict[str, Any]:

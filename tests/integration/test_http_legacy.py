@@ -173,6 +173,13 @@ async def test_every_answer_says_that_it_is_deprecated(stack: SearchStack) -> No
     assert len(deprecated) == 2 * len(LEGACY_ROUTES)
 
 
+async def test_other_methods_are_refused_with_those_that_are_allowed(stack: SearchStack) -> None:
+    response = await stack.client.put("/api/v1/events/")
+    assert (code(response), response.headers["allow"]) == ((405, "method_not_allowed"), "GET, POST")
+    response = await stack.client.get("/api/v1/faces/search")
+    assert (code(response), response.headers["allow"]) == ((405, "method_not_allowed"), "POST")
+
+
 async def test_the_legacy_routes_can_be_switched_off(
     database_settings: DatabaseSettings, engine: FaceEngine
 ) -> None:
