@@ -6,7 +6,7 @@ FacePass serves no photos: in production the page's pictures come from wherever 
 
 import io
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,7 +39,8 @@ def photo_host(files: Mapping[str, Path]) -> Iterator[dict[str, str]]:
             self.send_header("Cache-Control", "max-age=3600")
             self.send_header("Access-Control-Allow-Origin", "*")  # the page reads photos to download them
             self.end_headers()
-            self.wfile.write(content)
+            with suppress(ConnectionError):  # a guest who leaves the page wants no more of it
+                self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
             """Silent: the demo prints its own lines."""

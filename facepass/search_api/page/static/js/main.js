@@ -65,14 +65,12 @@ async function takeSelfie() {
   shutter.disabled = true;
   setHint("camera.opening");
   show("camera");
-  const cameraLost = () => shown() === "camera" && failed(new Problem("camera_busy"), takeSelfie);
   try {
-    await openCamera(video, cameraLost);
+    if (!(await openCamera(video, () => failed(new Problem("camera_busy"), takeSelfie)))) return;
   } catch (error) {
-    if (shown() === "camera") failed(error, takeSelfie);
+    failed(error, takeSelfie);
     return;
   }
-  if (shown() !== "camera") return closeCamera(video); // left while the browser was asking
   workedAgain();
   shutter.disabled = false;
   setHint("hint.none");
