@@ -56,7 +56,9 @@ _RULES = (
     Field(min_length=1, max_length=MAX_ID_CHARACTERS),
     AfterValidator(storable_text),
     BeforeValidator(_canonical),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS}, {"type": "integer"}]}
+    ),
 )
 
 SessionIdField = Annotated[SessionId, *_RULES]

@@ -6,6 +6,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.http import ErrorBody
@@ -22,6 +23,7 @@ STATUSES = {
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.EVENT_NOT_FOUND: 404,
     ErrorCode.SESSION_NOT_FOUND: 404,
+    ErrorCode.PHOTO_UNKNOWN: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.UPLOAD_TIMEOUT: 408,
     ErrorCode.FENCED: 409,
@@ -84,6 +86,7 @@ _EXAMPLES = {
     ErrorCode.EVENT_NOT_FOUND: "no such event; it may have been deleted",
     ErrorCode.NOT_FOUND: "no such route; see /docs",
     ErrorCode.SESSION_NOT_FOUND: "nothing is known of this session",
+    ErrorCode.PHOTO_UNKNOWN: "nothing was ever heard of this photo in this session",
     ErrorCode.METHOD_NOT_ALLOWED: "this route exists for another method; see /docs",
     ErrorCode.UPLOAD_TIMEOUT: "the upload took longer than 120 seconds",
     ErrorCode.FILE_TOO_LARGE: "the selfie has more than 10000000 bytes; send a smaller one",
@@ -162,7 +165,19 @@ async def _http_error(request: Request, exc: HTTPException) -> Response:
     code = codes.get(exc.status_code, ErrorCode.INVALID_PARAMETER)
     response = await _facepass_error(request, PermanentError(code, _EXAMPLES[code]))
     response.headers.update(exc.headers or {})
+    if code is ErrorCode.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_methods_here(request))
     return response
+
+
+def _methods_here(request: Request) -> list[str]:
+    """All methods of the path: each has a route of its own, and Starlette's 405 names those of the first alone."""
+    methods = set[str]()
+    for route in request.app.routes:
+        matched, _ = route.matches(request.scope)
+        if matched is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
 
 
 async def _validation_error(request: Request, exc: RequestValidationError) -> Response:
