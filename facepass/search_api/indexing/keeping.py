@@ -26,7 +26,7 @@ _log = get_logger(__name__)
 
 _HEADER = "idempotency-key"
 
-_KEY = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21-\x7e]{1,255})')
+_KEY = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255})')
 """A string of RFC 8941 without escapes, as the draft has it, or the bare text that most clients send."""
 
 _REPLAYED = "Idempotent-Replayed"
