@@ -6,7 +6,6 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.http import ErrorBody
@@ -165,19 +164,7 @@ async def _http_error(request: Request, exc: HTTPException) -> Response:
     code = codes.get(exc.status_code, ErrorCode.INVALID_PARAMETER)
     response = await _facepass_error(request, PermanentError(code, _EXAMPLES[code]))
     response.headers.update(exc.headers or {})
-    if code is ErrorCode.METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = ", ".join(_methods_here(request))
     return response
-
-
-def _methods_here(request: Request) -> list[str]:
-    """All methods of the path: each has a route of its own, and Starlette's 405 names those of the first alone."""
-    methods = set[str]()
-    for route in request.app.routes:
-        matched, _ = route.matches(request.scope)
-        if matched is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return sorted(methods)
 
 
 async def _validation_error(request: Request, exc: RequestValidationError) -> Response:
