@@ -10,10 +10,10 @@ from typing import Any
 import faust
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.errors import PermanentError, TransientError
+from facepass.schemas.errors import PermanentError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.logs import get_logger
-from facepass.schemas.metrics import events_total, ingest_batch_photos, photos_swept_total
+from facepass.schemas.metrics import events_total, ingest_batch_photos
 from facepass.schemas.settings import (
     DatabaseSettings,
     GuardSettings,
@@ -22,20 +22,19 @@ from facepass.schemas.settings import (
     PhotoStoreSettings,
 )
 from facepass.storage.photo_store import open_photo_store
-from facepass.storage.writes import claim_overdue
 from facepass.streams.dead_letter_limits import limits_of
 from facepass.streams.faust_app import add_agent, batches, new_app
 from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.pipeline import (
     Pipeline,
     Task,
-    index_photos,
     open_pipeline,
     prepare_photos,
     settle_photos,
 )
 from facepass.streams.probes import open_probes
 from facepass.streams.records import photo_event, record_from_message
+from facepass.streams.sweeping import sweep_forever
 from facepass.streams.watchdog import Watchdog
 from facepass.streams.worker import Worker, open_stores, stop_on_signals
 
@@ -160,28 +159,6 @@ def decode_tasks(events: Sequence[Any]) -> list[Task]:
         events_total.labels(topic=PhotoIndexed.topic, outcome="applied").inc()
         tasks.append(Task(event=photo_event(photo, record.origin), record=record))
     return tasks
-
-
-async def sweep_forever(pipeline: Pipeline, worker: Worker) -> None:
-    """Every `sweep_seconds`, take up the photos whose next attempt is due."""
-    while not worker.stopping:
-        await asyncio.sleep(pipeline.settings.sweep_seconds)
-        try:
-            while not worker.stopping and await sweep(pipeline, worker):
-                pass
-        except TransientError as exc:
-            _log.warning("sweep_postponed", error=exc)
-
-
-async def sweep(pipeline: Pipeline, worker: Worker) -> int:
-    """Claim overdue photos, at most a batch, and index them; returns how many there were."""
-    overdue = await claim_overdue(pipeline.database, pipeline.generation, pipeline.settings.batch_photos)
-    if overdue:
-        photos_swept_total.inc(len(overdue))
-        with worker.batch():
-            await index_photos(pipeline, [Task(event=event, swept=True) for event in overdue])
-        _log.info("photos_swept", photos=len(overdue))
-    return len(overdue)
 
 
 def lower_priority() -> None:

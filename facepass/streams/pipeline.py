@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Protocol
@@ -18,7 +18,7 @@ from facepass.schemas.settings import IngestSettings
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
 from facepass.storage.photo_store import PhotoStore, StoredPhoto
-from facepass.storage.writes import Written, save_photos, triage_photos
+from facepass.storage.writes import Written, note_letters, save_photos, triage_photos
 from facepass.streams.dead_letter_limits import DeadLetterLimits
 from facepass.streams.publisher import DeadLetter
 from facepass.streams.records import Record
@@ -28,11 +28,11 @@ from facepass.streams.settled import settle_letter, tell
 _log = get_logger(__name__)
 
 _FETCH_RETRY_SECONDS = 2.0
-"""How long a batch waits for a photo store that stumbles; what takes longer is the sweep's."""
+"""How long a batch waits for a photo store that stumbles: what takes longer is the sweep's. To it, it is slow."""
 
 _FETCH_SECONDS = 5.0
 """How long a batch waits for one photo. A transfer that hangs, or drips, would hold its neighbours for as long as
-the photo store's own time-outs last; the sweep, which holds nobody up, lets it take that long."""
+the photo store's own time-outs last; the sweep, where each photo is settled for itself, lets it take that long."""
 
 
 class Analyser(Protocol):
@@ -61,8 +61,8 @@ class Pipeline:
     """Everything that `index_photos` works with. Make one with `open_pipeline`.
 
     Attributes:
-        room: as many photos as may be in memory at once.
-        sweep_room: of the sweep, so that what hangs there leaves the batches their own.
+        room: as many photos of batches as may be in memory at once.
+        slow_room: as many swept photos as may be fetched slowly at once.
         threads: where photos are analysed.
         limits: on the photos that are given up for good.
     """
@@ -74,7 +74,7 @@ class Pipeline:
     outlet: Outlet
     settings: IngestSettings
     room: asyncio.Semaphore
-    sweep_room: asyncio.Semaphore
+    slow_room: asyncio.Semaphore
     threads: ThreadPoolExecutor
     limits: DeadLetterLimits
 
@@ -85,7 +85,7 @@ class Task:
 
     Attributes:
         record: what it came in, for a dead letter; None when the sweep took it from its row.
-        swept: whether the sweep took it up: no batch waits for it.
+        swept: whether the sweep took it up, which sees to it that not too many are in memory.
         taken_at: monotonic seconds.
     """
 
@@ -127,12 +127,17 @@ async def open_pipeline(
             outlet=outlet,
             settings=settings,
             room=asyncio.Semaphore(max(settings.fetch_concurrency, engine.threads)),
-            sweep_room=asyncio.Semaphore(max(settings.fetch_concurrency // 4, 1)),
+            slow_room=asyncio.Semaphore(sweep_places(settings) // 2),
             threads=threads,
             limits=limits or DeadLetterLimits(),
         )
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def sweep_places(settings: IngestSettings) -> int:
+    """How many photos the sweep takes up at once. Half of them may be slow: the others never wait for those."""
+    return max(settings.fetch_concurrency // 2, 2)
 
 
 async def index_photos(pipeline: Pipeline, tasks: Sequence[Task]) -> list[Written]:
@@ -162,7 +167,8 @@ async def prepare_photos(pipeline: Pipeline, tasks: Sequence[Task]) -> list[Prep
 
 
 async def settle_photos(pipeline: Pipeline, prepared: Sequence[Prepared]) -> list[Written]:
-    """The half with effects, in this order: rows, updates, dead letters. A crash between repeats, never skips.
+    """The half with effects, in this order: rows, updates, dead letters. A crash between repeats, never skips: the
+    records of a batch come again, and rows remember the dead letters that are owed.
 
     Raises:
         PermanentError: `too_many_dead_letters`; nothing of the batch is settled then.
@@ -174,10 +180,15 @@ async def settle_photos(pipeline: Pipeline, prepared: Sequence[Prepared]) -> lis
     await until_available(
         lambda: pipeline.outlet.publish_all([one.update for one in written]), waiting_for="Kafka"
     )
+    given_up = []
     for item, one in zip(prepared, written, strict=True):
         if letter := settle_letter(item.task.event, item.task.record, item.error, one):
             await send_dead_letter(pipeline.outlet, letter)
+            given_up.append(item.task.event)
         tell(item.task.event, item.outcome, one, taken_at=item.task.taken_at)
+    await until_available(
+        lambda: note_letters(pipeline.database, pipeline.generation, given_up), waiting_for="PostgreSQL"
+    )
     return written
 
 
@@ -211,8 +222,8 @@ async def _prepare(pipeline: Pipeline, task: Task) -> Prepared:
     """Fetch and analyse one photo; whatever goes wrong becomes its outcome and leaves its neighbours alone."""
     pending = PhotoOutcome(event=task.event, state=PhotoState.PENDING)
     try:
-        async with pipeline.sweep_room if task.swept else pipeline.room:
-            stored = await _fetch(pipeline, task)
+        async with nullcontext() if task.swept else pipeline.room:
+            stored = await (_fetch_swept if task.swept else _fetch)(pipeline, task)
             found = await _analyse(pipeline, stored)
     except TransientError as exc:
         return _failed(task, replace(pending, error=exc.code), exc)
@@ -228,14 +239,31 @@ async def _prepare(pipeline: Pipeline, task: Task) -> Prepared:
 
 async def _fetch(pipeline: Pipeline, task: Task) -> StoredPhoto:
     try:
-        async with asyncio.timeout(None if task.swept else _FETCH_SECONDS):
-            return await for_a_while(
-                lambda: pipeline.photo_store.fetch(task.event.s3_key), seconds=_FETCH_RETRY_SECONDS
-            )
+        async with asyncio.timeout(_FETCH_SECONDS):
+            return await _try(pipeline, task)
     except TimeoutError:
-        raise TransientError(
-            ErrorCode.STORE_UNAVAILABLE, f"photo store: not read within {_FETCH_SECONDS:.0f} s"
-        ) from None
+        raise _unread(_FETCH_SECONDS) from None
+
+
+async def _fetch_swept(pipeline: Pipeline, task: Task) -> StoredPhoto:
+    """As long as the photo store's own time-outs let it take, unless there are enough slow ones."""
+    fetching = asyncio.create_task(_try(pipeline, task))
+    try:
+        done, _ = await asyncio.wait([fetching], timeout=_FETCH_RETRY_SECONDS)
+        if not done and pipeline.slow_room.locked():
+            raise _unread(_FETCH_RETRY_SECONDS)
+        async with nullcontext() if done else pipeline.slow_room:
+            return await fetching
+    finally:
+        fetching.cancel()
+
+
+async def _try(pipeline: Pipeline, task: Task) -> StoredPhoto:
+    return await for_a_while(lambda: pipeline.photo_store.fetch(task.event.s3_key), seconds=_FETCH_RETRY_SECONDS)
+
+
+def _unread(seconds: float) -> TransientError:
+    return TransientError(ErrorCode.STORE_UNAVAILABLE, f"photo store: not read within {seconds:.0f} s")
 
 
 async def _analyse(pipeline: Pipeline, stored: StoredPhoto) -> PhotoFaces:

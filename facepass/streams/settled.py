@@ -34,16 +34,21 @@ def settle_letter(
         return None
     code = written.update.code or ErrorCode.INTERNAL
     text = error.message if error is not None else str(code)
-    if record is not None:
-        return DeadLetter(
-            value=record.value,
-            key=record.key,
-            headers=record.headers,
-            origin=record.origin,
-            occurred_at=event.occurred_at,
-            code=code,
-            text=text,
-        )
+    if record is None:
+        return rebuilt_letter(event, code, text)
+    return DeadLetter(
+        value=record.value,
+        key=record.key,
+        headers=record.headers,
+        origin=record.origin,
+        occurred_at=event.occurred_at,
+        code=code,
+        text=text,
+    )
+
+
+def rebuilt_letter(event: PhotoEvent, code: ErrorCode, text: str) -> DeadLetter:
+    """The dead letter of a photo of which only the row is left."""
     rebuilt = PhotoIndexed(
         photo_id=event.photo_id, session_id=event.session_id, s3_key=event.s3_key, occurred_at=event.occurred_at
     )

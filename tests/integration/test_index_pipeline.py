@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
 from samples import astronaut_jpeg
+from streams_support import eventually
 from structlog.testing import capture_logs
 
 from facepass.embedding import FaceEngine
@@ -23,11 +24,14 @@ from facepass.schemas.ledger import Effect, Origin, PhotoEvent
 from facepass.schemas.settings import DatabaseSettings, IngestSettings, PhotoStoreSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
-from facepass.storage.photo_store import open_photo_store
+from facepass.storage.photo_store import PhotoStore, StoredPhoto, open_photo_store
+from facepass.storage.writes import register_photos
+from facepass.streams import pipeline as pipeline_module
 from facepass.streams.dead_letter_limits import DeadLetterLimits
-from facepass.streams.ingest import index_batch, sweep
+from facepass.streams.ingest import index_batch
 from facepass.streams.pipeline import Analyser, Pipeline, Task, index_photos, open_pipeline
 from facepass.streams.publisher import DeadLetter
+from facepass.streams.sweeping import sweep_forever, take_up, write_owed_letters
 from facepass.streams.worker import Worker
 
 SESSION = SessionId("wedding")
@@ -42,6 +46,7 @@ class Listener:
     updates: list[IndexUpdate] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     refusals: int = 0
+    dies: bool = False
 
     async def publish_all(self, events: Sequence[Event]) -> None:
         if self.refusals:
@@ -53,6 +58,8 @@ class Listener:
         self.updates += [event for event in events if isinstance(event, IndexUpdate)]
 
     async def dead_letter(self, letter: DeadLetter) -> None:
+        if self.dies:
+            raise RuntimeError("killed")
         self.letters.append(letter)
 
 
@@ -65,6 +72,25 @@ class Parts:
     def run(self, statement: str) -> None:
         with psycopg.connect(self.database, autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[arg-type]
+
+    async def register(self, *tasks: Task) -> None:
+        """Photos that a lost event left pending, and that are due for the sweep in this order."""
+        for one in tasks:
+            await register_photos(self.pipeline.database, self.pipeline.generation, [one.event])
+        self.run("UPDATE photo_results SET next_attempt_at = next_attempt_at - interval '2 h'")
+
+    async def sweep(self) -> int:
+        """Take up what is due; how many photos that were."""
+        worker, places, taken = Worker("ingest"), asyncio.Semaphore(2), 0
+        async with asyncio.TaskGroup() as group:
+            while await take_up(self.pipeline, worker, places, group):
+                taken += 1
+        return taken
+
+    def states(self) -> dict[str, str]:
+        with psycopg.connect(self.database) as connection:
+            rows = connection.execute("SELECT photo_id, state FROM photo_results").fetchall()
+        return dict(rows)
 
 
 Opener = Callable[..., AbstractAsyncContextManager[Parts]]
@@ -145,17 +171,16 @@ async def test_a_photo_store_that_is_away_leaves_photos_pending_then_failed_with
     away = PhotoStoreSettings(
         photos="s3://bucket/prefix", s3_endpoint=f"http://127.0.0.1:{free_port()}", s3_region="eu-west-1"
     )
-    worker = Worker("ingest")
     async with opened(photos=away) as parts:
         with capture_logs() as logs:
             (pending,) = await index_photos(parts.pipeline, [task("a")])
         assert (pending.update.status, parts.listener.letters) == ("pending", [])
         (line,) = [line for line in logs if line["event"] == "photo_failed"]
         assert (line["photo_id"], line["session_id"], line["code"]) == ("a", SESSION, "store_unavailable")
-        assert await sweep(parts.pipeline, worker) == 0, "it is not due yet"
+        assert await parts.sweep() == 0, "it is not due yet"
         parts.run("UPDATE photo_results SET next_attempt_at = now() - interval '1 s'")
         parts.run("UPDATE photo_results SET first_failed_at = now() - interval '25 h'")
-        assert await sweep(parts.pipeline, worker) == 1
+        assert await parts.sweep() == 1
         (letter,) = parts.listener.letters
         assert (letter.code, letter.rebuilt) == (ErrorCode.STORE_UNAVAILABLE, True)
         assert json.loads(letter.value or b"") == {
@@ -167,15 +192,53 @@ async def test_a_photo_store_that_is_away_leaves_photos_pending_then_failed_with
         assert parts.listener.states[-1] == ["failed"]
 
 
-async def test_the_sweep_indexes_what_a_lost_event_left_pending(opened: Opener, tmp_path: Path) -> None:
-    async with opened(photos=PhotoStoreSettings(photos=str(tmp_path))) as parts:
-        from facepass.storage.writes import register_photos  # noqa: PLC0415 - only here
+async def test_the_sweep_indexes_what_a_lost_event_left_pending(opened: Opener) -> None:
+    async with opened() as parts:
+        await parts.register(task("a"), task("b"), task("c"))
+        assert await parts.sweep() == 3
+        assert parts.states() == {"a": "indexed", "b": "indexed", "c": "indexed"}
+        assert await parts.sweep() == 0
 
-        await register_photos(parts.pipeline.database, parts.pipeline.generation, [task("a").event])
-        parts.run("UPDATE photo_results SET next_attempt_at = now() - interval '1 s'")
-        assert await sweep(parts.pipeline, Worker("ingest")) == 1
-        assert parts.listener.states == [["indexed"]]
-        assert await sweep(parts.pipeline, Worker("ingest")) == 0
+
+async def test_a_photo_that_hangs_in_the_sweep_delays_no_other(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_module, "_FETCH_RETRY_SECONDS", 0.3)
+    settings = IngestSettings(fetch_concurrency=4, sweep_seconds=0.05)
+    async with opened(settings=settings) as parts:
+        hanging = Hanging(parts.pipeline.photo_store)
+        pipeline = replace(parts.pipeline, photo_store=hanging)
+        await parts.register(*(task(f"hangs-{number}", "hangs.jpg") for number in range(5)), task("good"))
+        sweeping = asyncio.create_task(sweep_forever(pipeline, Worker("ingest")))
+        try:
+            await eventually(lambda: parts.states()["good"] == "indexed")
+            assert "indexed" not in {state for photo, state in parts.states().items() if photo != "good"}
+            hanging.let_go.set()  # one was let take its time
+            await eventually(lambda: list(parts.states().values()).count("indexed") >= 2)
+        finally:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
+
+
+@pytest.mark.parametrize("swept", [True, False])
+async def test_a_dead_letter_that_a_dying_process_did_not_write_is_written_at_the_next_start(
+    opened: Opener, swept: bool
+) -> None:
+    async with opened() as parts:
+        parts.listener.dies = True
+        await parts.register(task("a", "gone.jpg"))
+        with pytest.raises((ExceptionGroup, RuntimeError)):
+            await (parts.sweep() if swept else index_photos(parts.pipeline, [task("a", "gone.jpg")]))
+        assert (parts.states(), parts.listener.letters) == ({"a": "failed"}, [])
+    async with opened() as parts:
+        await write_owed_letters(parts.pipeline)
+        (letter,) = parts.listener.letters
+        assert (letter.code, letter.rebuilt) == (ErrorCode.PHOTO_NOT_FOUND, True)
+        assert json.loads(letter.value or b"")["photo_id"] == "a"
+        await write_owed_letters(parts.pipeline)
+        await index_photos(parts.pipeline, [task("b", "gone.jpg")])
+        await write_owed_letters(parts.pipeline)
+        assert len(parts.listener.letters) == 2, "a letter that was written is owed again"
 
 
 async def test_a_defect_with_one_photo_fails_that_photo_alone(opened: Opener, engine: FaceEngine) -> None:
@@ -252,6 +315,19 @@ async def test_a_batch_with_too_many_failures_leaves_no_trace(opened: Opener) ->
         assert (len(parts.listener.states), len(parts.listener.letters)) == (1, 2), "published"
         await index_photos(parts.pipeline, [task("d")])
         assert parts.listener.states[-1] == ["failed", "failed", "indexed"], "c was written"
+
+
+class Hanging:
+    """A photo store of which one object does not come until it is let go."""
+
+    def __init__(self, store: PhotoStore) -> None:
+        self._store = store
+        self.let_go = asyncio.Event()
+
+    async def fetch(self, s3_key: str) -> StoredPhoto:
+        if s3_key == "hangs.jpg":
+            await self.let_go.wait()
+        return await self._store.fetch("astronaut.jpg")
 
 
 class Counting:

@@ -284,6 +284,28 @@ JOIN sessions AS s USING (session_id)
 WHERE p.s3_key IS NOT NULL AND p.occurred_at = c.occurred_at
     AND (c.occurred_at > greatest(p.deleted_at, s.deleted_at)) IS NOT FALSE
 
+-- name: sessions_with_failures
+-- Some sessions with failed photos after one of them, in the order of their ids.
+SELECT session_id FROM session_generations
+WHERE generation = %(generation)s AND failed > 0 AND session_id > %(after)s
+ORDER BY session_id
+LIMIT %(limit)s
+
+-- name: letters_owed
+-- Failed photos of some sessions whose dead letter was not yet noted as written.
+SELECT
+    r.session_id, r.photo_id, p.s3_key, r.occurred_at, r.origin_topic, r.origin_partition, r.origin_offset, r.error
+FROM photo_results AS r JOIN photos AS p USING (session_id, photo_id)
+WHERE r.generation = %(generation)s AND r.session_id = ANY(%(sessions)s)
+    AND r.state = 'failed' AND r.first_failed_at IS NOT NULL AND p.occurred_at = r.occurred_at
+
+-- name: note_letters
+-- The dead letters of some photos are written, unless the photos have moved on since.
+UPDATE photo_results AS r SET first_failed_at = NULL
+FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[]) AS e (session_id, photo_id, at)
+WHERE r.generation = %(generation)s AND r.session_id = e.session_id AND r.photo_id = e.photo_id
+    AND r.state = 'failed' AND r.occurred_at = e.at AND r.first_failed_at IS NOT NULL
+
 -- name: read_counts
 -- A session's row of the ledger.
 SELECT

@@ -7,7 +7,7 @@ and its counters stay exact. Call them only when fetch and inference are done: t
 from facepass.storage.writes.deletions import Deletion, delete_photo, delete_session
 from facepass.storage.writes.photos import register_photos, save_photos, triage_photos
 from facepass.storage.writes.sessions import read_counts, update_session
-from facepass.storage.writes.sweep import claim_overdue
+from facepass.storage.writes.sweep import claim_overdue, letters_owed, note_letters
 from facepass.storage.writes.updates import Written
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "claim_overdue",
     "delete_photo",
     "delete_session",
+    "letters_owed",
+    "note_letters",
     "read_counts",
     "register_photos",
     "save_photos",

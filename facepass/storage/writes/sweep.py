@@ -1,13 +1,26 @@
-"""Taking up photos that are pending for too long: after failures of the photo store, or after a lost event."""
+"""Taking up what was left: photos that are pending for too long, and dead letters that were never written.
 
+A row and a Kafka record cannot be written at once. So the row of a photo that is given up goes first, with a mark:
+its `first_failed_at` stands until the dead letter is written. Whoever dies in between leaves the mark, and the
+letter is written later: at least once, but never not at all.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from facepass.schemas.errors import ErrorCode
+from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent
 from facepass.storage.database import Connection, Database
 from facepass.storage.generations import Generation
-from facepass.storage.writes.rows import STATEMENTS
+from facepass.storage.writes.rows import STATEMENTS, key_of, lock_sessions
 
 CLAIM_SECONDS = 600.0
-"""How long a claimed photo is left to the process that claimed it: far longer than a batch takes, and short enough
-that a photo whose process died is not forgotten."""
+"""How long a claimed photo is left to the process that claimed it: far longer than an attempt takes, and short
+enough that a photo whose process died is not forgotten."""
+
+_SESSIONS_AT_ONCE = 500
+"""No index leads to the letters that are owed: sessions with failures are looked through, so many in one go."""
 
 
 async def claim_overdue(db: Database, generation: Generation, limit: int) -> list[PhotoEvent]:
@@ -21,18 +34,75 @@ async def claim_overdue(db: Database, generation: Generation, limit: int) -> lis
     return await db.run(lambda connection: _claim(connection, generation.number, limit))
 
 
+async def letters_owed(db: Database, generation: Generation) -> AsyncIterator[list[tuple[PhotoEvent, ErrorCode]]]:
+    """The failed photos whose dead letter was not noted as written, and why they failed; some at a time.
+
+    Looks through every session with a failed photo: meant for a start. What another process has just given up, and
+    is writing the letter of, is among them.
+
+    Raises: as `Database.run`.
+    """
+    after = SessionId("")
+    while True:
+        sessions, owed = await db.run(lambda connection: _owed(connection, generation.number, after))  # noqa: B023
+        if owed:
+            yield owed
+        if len(sessions) < _SESSIONS_AT_ONCE:
+            return
+        after = sessions[-1]
+
+
+async def note_letters(db: Database, generation: Generation, events: Sequence[PhotoEvent]) -> None:
+    """Note that the dead letters of these events are written; changes nothing where a photo has moved on.
+
+    Raises: as `Database.run`.
+    """
+    if events:
+        await db.run(lambda connection: _note(connection, generation.number, events))
+
+
 async def _claim(connection: Connection, generation: int, limit: int) -> list[PhotoEvent]:
     cursor = await connection.execute(
         STATEMENTS["claim_overdue"], {"generation": generation, "limit": limit, "seconds": CLAIM_SECONDS}
     )
-    return [
-        PhotoEvent(
-            session_id=session_id,
-            photo_id=photo_id,
-            s3_key=s3_key,
-            occurred_at=occurred_at,
-            occurred_at_given=True,
-            origin=Origin(topic=topic, partition=partition, offset=offset),
-        )
-        for session_id, photo_id, s3_key, occurred_at, topic, partition, offset in await cursor.fetchall()
-    ]
+    return [_stored_event(row) for row in await cursor.fetchall()]
+
+
+async def _owed(
+    connection: Connection, generation: int, after: SessionId
+) -> tuple[list[SessionId], list[tuple[PhotoEvent, ErrorCode]]]:
+    cursor = await connection.execute(
+        STATEMENTS["sessions_with_failures"],
+        {"generation": generation, "after": after, "limit": _SESSIONS_AT_ONCE},
+    )
+    sessions = [session_id for (session_id,) in await cursor.fetchall()]
+    cursor = await connection.execute(STATEMENTS["letters_owed"], {"generation": generation, "sessions": sessions})
+    rows = await cursor.fetchall()
+    return sessions, [(_stored_event(row), ErrorCode(code)) for *row, code in rows]
+
+
+async def _note(connection: Connection, generation: int, events: Sequence[PhotoEvent]) -> None:
+    await lock_sessions(connection, (event.session_id for event in events))
+    ordered = sorted(events, key=key_of)
+    await connection.execute(
+        STATEMENTS["note_letters"],
+        {
+            "generation": generation,
+            "sessions": [event.session_id for event in ordered],
+            "photos": [event.photo_id for event in ordered],
+            "times": [event.occurred_at for event in ordered],
+        },
+    )
+
+
+def _stored_event(row: Sequence[Any]) -> PhotoEvent:
+    """The event that a row rests on."""
+    session_id, photo_id, s3_key, occurred_at, topic, partition, offset = row
+    return PhotoEvent(
+        session_id=session_id,
+        photo_id=photo_id,
+        s3_key=s3_key,
+        occurred_at=occurred_at,
+        occurred_at_given=True,
+        origin=Origin(topic=topic, partition=partition, offset=offset),
+    )

@@ -27,7 +27,8 @@ class Row:
         faces_stored, faces_detected, confidence: of the faces stored, and of those found with them.
         error: code of the last failure of this event.
         attempts: of this event.
-        first_failed_at: when the photo store first failed for this event.
+        first_failed_at: when this event first failed; of a failed photo it stands only until its dead letter is
+            written (`note_letters`).
         fence: the later of the photo's and its session's; None if neither was ever deleted.
     """
 
@@ -115,12 +116,12 @@ def apply_outcome(
         spread: 0.5 to 1.5, random: keeps photos that failed together from being tried again together.
     """
     again = row.rests_on(outcome.event)
-    state, error, first_failed_at = outcome.state, outcome.error, None
+    state, error = outcome.state, outcome.error
+    failing_since = (row.first_failed_at if again else None) or now
     if state is PhotoState.PENDING:
         if again and row.state is PhotoState.FAILED:
             return None
-        first_failed_at = (row.first_failed_at if again else None) or now
-        if now - first_failed_at >= timedelta(hours=retry_hours):
+        if now - failing_since >= timedelta(hours=retry_hours):
             state, error = PhotoState.FAILED, ErrorCode.STORE_UNAVAILABLE
     if again and row.state is PhotoState.FAILED and (state, error) == (row.state, row.error):
         return None
@@ -130,7 +131,7 @@ def apply_outcome(
         occurred_at=outcome.event.occurred_at,
         error=error,
         attempts=(row.attempts if again else 0) + 1,
-        first_failed_at=first_failed_at,
+        first_failed_at=failing_since if state in _OPEN else None,
     )
     if state is PhotoState.PENDING:
         return replace(after, next_attempt_at=now + spread * _pause(after.attempts))

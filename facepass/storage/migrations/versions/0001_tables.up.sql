@@ -93,7 +93,8 @@ COMMENT ON COLUMN photo_results.revision IS 'Of the session when the photo''s fa
 COMMENT ON COLUMN photo_results.faces_stored IS 'Rows in face_embeddings.';
 COMMENT ON COLUMN photo_results.faces_detected IS 'With those that the quality gate left out.';
 COMMENT ON COLUMN photo_results.confidence IS 'Detector score of the most confident face.';
-COMMENT ON COLUMN photo_results.first_failed_at IS 'When the photo store first failed for this event.';
+COMMENT ON COLUMN photo_results.first_failed_at IS
+    'When this event first failed; of a failed photo it stands only until its dead letter is written.';
 COMMENT ON COLUMN photo_results.left_out IS 'Box, confidence and reason of faces that the quality gate left out.';
 -- what changed after a revision; registering a new photo does not pay for it
 CREATE INDEX photo_results_changed ON photo_results (session_id, revision) WHERE revision > 0;
