@@ -11,6 +11,7 @@ from facepass.search_api.access.guard import Guard
 from facepass.search_api.access.headers import SecurityHeaders, add_cors
 from facepass.search_api.docs import DocumentedApp, add_docs
 from facepass.search_api.errors import answer_errors
+from facepass.search_api.explain import explain_routes
 from facepass.search_api.indexing import index_routes
 from facepass.search_api.legacy import legacy_routes
 from facepass.search_api.middleware import DrainRefused, RequestLog
@@ -79,6 +80,7 @@ def _add_routes(app: FastAPI, parts: Parts, guard: Guard, threads: ThreadPoolExe
     routers = [
         search_routes(parts, guard, threads, slots),
         session_routes(parts, guard),
+        explain_routes(parts, guard, threads, slots),
         index_routes(parts, guard),
         legacy_routes(parts, guard, threads, slots),
         page_routes(parts),

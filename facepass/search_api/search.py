@@ -30,11 +30,8 @@ UPLOAD_SECONDS = 120.0
 """A selfie of 10 MB needs this at 0.7 Mbit/s. A slower upload gives its slot back."""
 
 
-SEARCH_ERRORS = (
+SELFIE_ERRORS = (
     ErrorCode.NO_FACE,
-    *GUEST_ERRORS,
-    *LIMIT_ERRORS,
-    *ADMISSION_ERRORS,
     ErrorCode.UPLOAD_TIMEOUT,
     ErrorCode.FILE_TOO_LARGE,
     ErrorCode.TOO_MANY_PIXELS,
@@ -43,6 +40,14 @@ SEARCH_ERRORS = (
     ErrorCode.DECODER_FAILED,
     ErrorCode.INVALID_ID,
     ErrorCode.INVALID_PARAMETER,
+)
+"""What every route that takes a selfie may answer."""
+
+SEARCH_ERRORS = (
+    *SELFIE_ERRORS,
+    *GUEST_ERRORS,
+    *LIMIT_ERRORS,
+    *ADMISSION_ERRORS,
     ErrorCode.INTERNAL,
     ErrorCode.DATABASE_UNAVAILABLE,
     ErrorCode.LEASE_EXPIRED,

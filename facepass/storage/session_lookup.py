@@ -133,13 +133,13 @@ def _listed(row: Sequence[Any]) -> ListedPhoto:
         next_attempt_at=next_attempt_at,
         faces=faces,
         faces_detected=detected,
-        left_out=tuple(map(_left_out, left_out or ())),
+        left_out=tuple(map(left_out_face, left_out or ())),
         occurred_at=occurred_at,
         s3_key=s3_key,
     )
 
 
-def _left_out(face: dict[str, Any]) -> LeftOutFace:
+def left_out_face(face: dict[str, Any]) -> LeftOutFace:
     x, y, width, height = face["box"]
     return LeftOutFace(
         box=Box(x=x, y=y, width=width, height=height),

@@ -1,0 +1,112 @@
+"""POST /sessions/{session_id}/explain: why a selfie finds a photo or does not, by what PostgreSQL has."""
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Depends, Request, Response
+
+from facepass.schemas.access import Scope
+from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.http_explain import ExplainParameters, ExplainReason, Explanation
+from facepass.schemas.ids import SessionId, SessionIdField
+from facepass.schemas.similarity import cosine_from_similarity
+from facepass.search_api.access.guard import KEY_ERRORS, Guard
+from facepass.search_api.admission import refusal
+from facepass.search_api.errors import documented
+from facepass.search_api.explained import explained_photo, explained_selfie, verdict
+from facepass.search_api.forms import checked_fields
+from facepass.search_api.indexing.bodies import read_upload
+from facepass.search_api.parts import Parts
+from facepass.search_api.paths import SessionInPath
+from facepass.search_api.search import SELFIE_ERRORS, analyse_selfies, selfie_fields
+from facepass.search_api.selfies import query_of
+from facepass.search_api.slots import Slots
+from facepass.storage.explanations import PhotoRecord, read_photo_record
+from facepass.storage.writes import read_counts
+
+EXPLAIN_ERRORS = (
+    ErrorCode.SESSION_NOT_FOUND,
+    ErrorCode.PHOTO_UNKNOWN,
+    *SELFIE_ERRORS,
+    *KEY_ERRORS,
+    ErrorCode.INTERNAL,
+    ErrorCode.OVERLOADED,
+)
+
+Endpoint = Callable[[Request, SessionIdField], Awaitable[Response]]
+
+
+def explain_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) -> APIRouter:
+    """The route that explains. `threads` and `slots`: as of a search."""
+    router = APIRouter(tags=["sessions"])
+    router.add_api_route(
+        "/sessions/{session_id:segment}/explain",
+        explain_endpoint(parts, threads, slots),
+        methods=["POST"],
+        summary="Why a selfie finds a photo, or does not",
+        response_model=Explanation,
+        response_description="What was found on both, and how alike it is",
+        responses=documented(*EXPLAIN_ERRORS),
+        dependencies=[Depends(guard.key(Scope.READ))],
+        openapi_extra=_request_body(),
+    )
+    return router
+
+
+def explain_endpoint(parts: Parts, threads: Executor, slots: Slots) -> Endpoint:
+    """The route's function. It reads the rows themselves, and so says what is true now; a shard may lag behind."""
+
+    async def explain(request: Request, session_id: SessionInPath) -> Response:
+        structlog.contextvars.bind_contextvars(session_id=session_id)
+        with slots.taken():
+            form = await read_upload(request, parts.settings)
+            wanted = checked_fields(form.fields, ExplainParameters)
+            record = await _record(parts, session_id, wanted)
+            selfies = await analyse_selfies(parts, threads, form.images)
+        operating_point = parts.generation.spec.operating_point
+        query = query_of(selfies, operating_point)
+        photo = explained_photo(record, query.embedding, wanted.threshold, operating_point)
+        counts = await read_counts(parts.database, parts.generation, session_id)
+        reason, message = verdict(photo, wanted.threshold, refusal(counts, parts.access.unannounced))
+        answer = Explanation(
+            session_id=session_id,
+            photo_id=wanted.photo_id,
+            matched=reason is ExplainReason.MATCH,
+            reason=reason,
+            message=message,
+            threshold=wanted.threshold,
+            least_cosine=cosine_from_similarity(wanted.threshold, operating_point),
+            selfie=explained_selfie(selfies[0], query),
+            photo=photo,
+        )
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    return explain
+
+
+async def _record(parts: Parts, session_id: SessionId, wanted: ExplainParameters) -> PhotoRecord:
+    record = await read_photo_record(parts.database, parts.generation, session_id, wanted.photo_id)
+    if record is None:
+        raise PermanentError(ErrorCode.SESSION_NOT_FOUND, "nothing was ever heard of this session")
+    if not record.known:
+        raise PermanentError(ErrorCode.PHOTO_UNKNOWN, "nothing was ever heard of this photo in this session")
+    return record
+
+
+def _request_body() -> dict[str, Any]:
+    schema = ExplainParameters.model_json_schema()
+    schema["properties"] = selfie_fields(1) | schema["properties"]
+    schema["anyOf"] = [{"required": ["file"]}, {"required": ["image"]}]
+    example = {
+        "file": ["(the bytes of selfie.jpg)"],
+        "photo_id": "8f14e45f-ceea-467f-9d3c-5f5b6c1a0d11",
+        "threshold": 0.7,
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": schema, "example": example}},
+        }
+    }
