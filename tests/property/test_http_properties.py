@@ -1,16 +1,14 @@
 """Properties of the source documents in their HTTP part."""
 
 import json
-import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from io import StringIO
 from itertools import pairwise
 from urllib.parse import quote
 
 import numpy as np
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
@@ -20,8 +18,7 @@ from search_stack import SearchStack, open_search_stack
 from facepass.embedding import FaceEngine
 from facepass.schemas.faces import Box
 from facepass.schemas.http import SearchAnswer, SessionStatus
-from facepass.schemas.logs import set_up_logs
-from facepass.schemas.settings import DatabaseSettings, LogSettings
+from facepass.schemas.settings import DatabaseSettings
 from facepass.schemas.similarity import cosine_from_similarity
 from facepass.search_api.answers import search_answer
 from facepass.search_api.selfies import Query
@@ -32,17 +29,6 @@ from facepass.storage.shard import Match, ShardAnswer
 async def stack(database_settings: DatabaseSettings, engine: FaceEngine) -> AsyncIterator[SearchStack]:
     async with open_search_stack(database_settings, engine) as opened:
         yield opened
-
-
-@pytest.fixture
-def log_lines() -> Iterator[StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    stream = StringIO()
-    set_up_logs(LogSettings(log_format="json", log_level="debug"), stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers, root.level = handlers, level
 
 
 def keys_of(value: object) -> set[str]:
