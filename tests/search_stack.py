@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import cv2
 import httpx
@@ -27,12 +27,14 @@ from facepass.schemas.settings import (
     ShardSettings,
 )
 from facepass.search_api import Parts, create_app
+from facepass.search_api.access.tokens import make_token
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
 from facepass.storage.outcomes import Outcomes
 from facepass.storage.photo_store import open_photo_store
 from facepass.storage.replica import Replica
 from facepass.storage.shards import Shards
+from facepass.storage.token_secrets import read_secret
 from facepass.storage.uploads import UploadStore
 from facepass.storage.writes import register_photos, save_photos, update_session
 from facepass.streams.late_publisher import LatePublisher
@@ -77,6 +79,11 @@ class SearchStack:
         """What intake does with a `session-updated` event."""
         announced = SessionUpdated(session_id=session_id, occurred_at=datetime.now(UTC).isoformat(), **fields)
         await update_session(self.parts.database, announced)
+
+    async def token(self, session_id: str) -> dict[str, str]:
+        """The header of a guest who has the session's link."""
+        secret = await read_secret(self.parts.database)
+        return {"Authorization": f"Bearer {make_token(secret, SessionId(session_id), timedelta(days=1))}"}
 
     async def search(self, session_id: str, selfie: bytes, **fields: object) -> httpx.Response:
         form = {"session_id": session_id} | fields

@@ -211,14 +211,15 @@ async def test_where_tokens_are_required_events_need_them(
     async with opened(database_settings, engine, session_tokens="required") as stack:
         event = await event_of(stack)
         await stack.index(event.session_id, {"me": astronaut_png()})
-        assert code(await get(stack, "events/")) == (401, "key_required")
-        assert code(await get(stack, f"events/uuid/{event.uuid}")) == (401, "token_required")
-        assert code(await search(stack, "search", astronaut_png(), event_id=event.number)) == (
-            401,
-            "token_required",
-        )
-        for path in ("events/", f"events/uuid/{event.uuid}"):
-            assert (await get(stack, path, headers=KEY)).status_code == 200
+        by_uuid = f"events/uuid/{event.uuid}"
+        guest, stranger = await stack.token(event.session_id), await stack.token("other")
+        assert code(await get(stack, "events/", headers=guest)) == (401, "key_required")
+        assert (await get(stack, "events/", headers=KEY)).status_code == 200
+        selfie = {"files": {"file": astronaut_png()}, "data": {"event_id": event.number}}
+        for headers, status in [({}, 401), (stranger, 401), (guest, 200), (KEY, 200)]:
+            assert (await get(stack, by_uuid, headers=headers)).status_code == status
+            found = await stack.client.post("/api/v1/faces/search", headers=headers, **selfie)
+            assert found.status_code == status, found.text
 
 
 @pytest.mark.property(14)

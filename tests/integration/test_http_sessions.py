@@ -168,8 +168,11 @@ async def test_where_tokens_are_required_these_routes_need_one_or_a_key(
             assert (refused.status_code, refused.json()["code"]) == (401, "token_required"), path
             weak = await stack.client.get(url, headers={"X-API-Key": index_only})
             assert (weak.status_code, weak.json()["code"]) == (403, "scope_required"), path
-            allowed = await stack.client.get(url, headers={"X-API-Key": KEY})
-            assert allowed.status_code == (404 if "unknown" in path else 200), path
+            other = await stack.client.get(url, headers=await stack.token("other"))
+            assert (other.status_code, other.json()["code"]) == (401, "token_required"), path
+            for headers in ({"X-API-Key": KEY}, await stack.token("unknown" if "unknown" in path else "s")):
+                allowed = await stack.client.get(url, headers=headers)
+                assert allowed.status_code == (404 if "unknown" in path else 200), path
 
 
 # ---- photos
