@@ -8,6 +8,7 @@ from typing import Any
 import faust
 
 from facepass.schemas.settings import KafkaSettings
+from facepass.streams.prompt_transport import PromptTransport
 
 _DAY = 86_400.0
 _STOP_SECONDS = 3.0
@@ -28,7 +29,9 @@ _App.logger = logging.getLogger("faust")
 """Its own lines are the library's, and as quiet: by default they would bear this module's name."""
 
 
-def new_app(settings: KafkaSettings, *, app_id: str, buffered: int, newest_only: bool = False) -> faust.App:
+def new_app(
+    settings: KafkaSettings, *, app_id: str, buffered: int, newest_only: bool = False, prompt: bool = False
+) -> faust.App:
     """Build a Faust app; its id is the name of its consumer group.
 
     Args:
@@ -36,9 +39,10 @@ def new_app(settings: KafkaSettings, *, app_id: str, buffered: int, newest_only:
         app_id: the consumer group.
         buffered: records held in memory for each agent before fetching pauses; about two batches.
         newest_only: a group without offsets begins at the end of each topic, not at the beginning.
+        prompt: somebody waits for each record: on the embedded broker, fetch it sooner at some cost.
     """
     session = settings.session_timeout_seconds
-    return _App(
+    app = _App(
         app_id,
         broker=[f"kafka://{address.strip()}" for address in settings.kafka.split(",")],
         autodiscover=False,
@@ -63,6 +67,9 @@ def new_app(settings: KafkaSettings, *, app_id: str, buffered: int, newest_only:
         stream_processing_timeout=_DAY,
         broker_commit_livelock_soft_timeout=_DAY,
     )
+    if prompt and not settings.kafka_idempotence:  # the embedded broker
+        app.transport = PromptTransport(app.conf.broker_consumer, app)
+    return app
 
 
 def add_agent(app: faust.App, topic: str, agent: Agent, *, on_error: Callable[[Exception], None]) -> None:

@@ -137,7 +137,8 @@ class Follower:
 
     def _new_app(self) -> faust.App:
         # A group of its own for each life of each replica: every one gets every hint, and none of the past.
-        return new_app(self._kafka, app_id=f"facepass-serve-{uuid.uuid4()}", buffered=_BUFFERED, newest_only=True)
+        app_id = f"facepass-serve-{uuid.uuid4()}"
+        return new_app(self._kafka, app_id=app_id, buffered=_BUFFERED, newest_only=True, prompt=True)
 
     async def take_hints(self, stream: Any) -> None:
         """Note each hint. Waits for nothing: a deletion must hide at once, even while PostgreSQL is slow."""

@@ -103,7 +103,7 @@ async def run_ingest(
 
 def ingest_app(kafka: KafkaSettings, pipeline: Pipeline, worker: Worker) -> faust.App:
     """The Faust app with its one agent."""
-    app = new_app(kafka, app_id=INGEST_GROUP, buffered=2 * pipeline.settings.batch_photos)
+    app = new_app(kafka, app_id=INGEST_GROUP, buffered=2 * pipeline.settings.batch_photos, prompt=True)
     add_agent(app, PhotoIndexed.topic, _agent(pipeline, worker), on_error=worker.fail)
     return app
 

@@ -26,9 +26,6 @@ ORIGIN_API = b"api"
 _LARGEST_VALUE = DEAD_LETTER_MAX_BYTES - 64 * 1024
 """What a dead letter holds beside its headers."""
 
-_LINGER_MS = 2
-"""A batch's updates are sent together; a single one waits no longer than this."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
@@ -121,7 +118,6 @@ async def open_publisher(settings: KafkaSettings) -> AsyncIterator[Publisher]:
         bootstrap_servers=settings.kafka,
         acks="all",
         enable_idempotence=settings.kafka_idempotence,
-        linger_ms=_LINGER_MS,
         max_request_size=DEAD_LETTER_MAX_BYTES,
     )
     try:

@@ -16,6 +16,7 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams import worker as worker_module
 from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.prompt_transport import FETCH_WAIT_MS
 from facepass.streams.publisher import open_publisher
 from facepass.streams.worker import Worker
 
@@ -204,3 +205,25 @@ def _listening() -> set[int]:
 
 def _files() -> set[Path]:
     return set(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("idempotence", "prompt", "shorter"), [(False, True, True), (False, False, False), (True, True, False)]
+)
+async def test_on_the_embedded_broker_a_prompt_consumer_lets_no_fetch_wait_for_long(
+    broker: str, idempotence: bool, prompt: bool, shorter: bool
+) -> None:
+    """That broker looks for new records only twice in the time that a fetch may wait, and Faust's is 1.5 s."""
+    settings = (await with_topics(broker)).model_copy(update={"kafka_idempotence": idempotence})
+    app = new_app(settings, app_id=GROUP, buffered=20, prompt=prompt)
+    worker = Worker("w")
+
+    async def idle(stream: Any) -> None:
+        async for _ in stream.events():
+            pass
+
+    add_agent(app, TOPIC, idle, on_error=worker.fail)
+    async with running(worker, app):
+        await eventually(lambda: worker.not_ready() is None)
+        fetcher = app.consumer._thread._consumer._fetcher
+        assert fetcher._fetch_max_wait_ms == (FETCH_WAIT_MS if shorter else 1500)
