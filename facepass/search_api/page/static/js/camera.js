@@ -14,7 +14,7 @@ let opening = 0; // which opening is the newest: the browser may ask the guest f
 export async function openCamera(video, onLost) {
   closeCamera(video);
   const mine = opening;
-  if (!navigator.mediaDevices) throw new Problem("camera_insecure");
+  if (!navigator.mediaDevices) throw new Problem(isSecureContext ? "camera_missing" : "camera_insecure");
   let opened;
   try {
     opened = await navigator.mediaDevices.getUserMedia({

@@ -6,7 +6,7 @@ import { watchCamera } from "./hints.js";
 import { forget, selfieFromFile, selfieFromVideo } from "./pictures.js";
 import { leaveProblem, showProblem, tryAgain, workedAgain } from "./problems.js";
 import { forgetResults, refreshResults, showPending, showResults } from "./results.js";
-import { loadTexts, onLanguage, percent, switchLanguage, text } from "./texts.js";
+import { loadTexts, onLanguage, otherLanguage, percent, switchLanguage, text } from "./texts.js";
 import { goToStart, onBack, show, shown } from "./views.js";
 import { watchSession } from "./watch.js";
 
@@ -181,7 +181,7 @@ function listen() {
   // a page that comes back from the browser's memory would show the last guest's selfie
   window.addEventListener("pageshow", (event) => event.persisted && location.reload());
   onLanguage(() => {
-    element("language").textContent = text("language.switch");
+    Object.assign(element("language"), { textContent: text("language.switch"), lang: otherLanguage() });
     if (hintKey) hint.textContent = text(hintKey);
     renderPhase();
   });

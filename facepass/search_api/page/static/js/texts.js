@@ -16,9 +16,11 @@ export async function loadTexts() {
 
 /** Go on in the other language and keep it. Everything shown is put into words anew. */
 export async function switchLanguage() {
-  await use(LANGUAGES.find((other) => other !== language));
+  await use(otherLanguage());
   remember("facepass.language", language);
 }
+
+export const otherLanguage = () => LANGUAGES.find((other) => other !== language);
 
 /** Calls `render` now and after every change of the language. */
 export function onLanguage(render) {
