@@ -30,3 +30,8 @@ class PromptTransport(driver.Transport):
     """Takes the place of an app's `transport` before the app starts."""
 
     Consumer = _Consumer
+
+
+for _service in (_Thread, _Consumer):
+    # Its own lines are the library's: by default they would bear this module's name.
+    _service.logger = driver.logger
