@@ -53,8 +53,8 @@ def searchable_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
     note = (
         f"bare: the same photo ({len(photo.data) / 1e6:.1f} MB, {photo.faces} faces) decoded, detected and"
         f" embedded by the same engine ({site.engine.runtime}, one thread) in one process; ours from before the"
-        f" event is published on {site.kafka} to the answer of a search that waits for the photo (min_revision)"
-        f" and has it; {len(ours)} photos, the system idle in between"
+        f" event is published on {site.kafka.label} to the answer of a search that waits for the photo"
+        f" (min_revision) and has it; {len(ours)} photos, the system idle in between"
     )
     mine, theirs = percentiles(ours), percentiles(bare)
     for name, plus in _PLUS_MS.items():

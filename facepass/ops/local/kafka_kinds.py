@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from facepass.ops.local.apache_kafka import apache_kafka, jars_are_there, missing_for_apache_kafka
+from facepass.ops.local.apache_kafka import VERSION, apache_kafka, jars_are_there, missing_for_apache_kafka
 from facepass.ops.local.broker import embedded_broker
 from facepass.ops.local.children import Child
 from facepass.schemas.errors import ErrorCode, PermanentError
@@ -21,6 +21,11 @@ class KafkaKind(StrEnum):
 
     EMBEDDED = "embedded"
     APACHE = "apache"
+
+    @property
+    def label(self) -> str:
+        """In a sentence, with its version where no package has one."""
+        return f"Apache Kafka {VERSION}" if self is KafkaKind.APACHE else "the embedded broker"
 
 
 def check_kind(kind: KafkaKind, option: str) -> None:
