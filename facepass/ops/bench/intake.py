@@ -83,10 +83,10 @@ def intake_rows(directory: Path, kind: KafkaKind, model: ModelSettings, sizes: S
         unit="events/s",
         goal=reaches(3000, "events/s"),
         note=(
-            f"a backlog of {sizes.intake_events:,} events of one session on {kind.label}; bare: an aiokafka consumer"
-            f" in one process, json.loads, COPY of the same rows into tables of the same kind, {_BATCH:,} a"
-            " transaction, with no look at fences, duplicates or counters; ours is the process, from its first"
-            " rows to its last"
+            f"a backlog of {sizes.intake_events:,} events of one session on {kind.label}; bare: an aiokafka"
+            " consumer in one process, json.loads, COPY of the same rows into tables of the same kind,"
+            f" {_BATCH:,} a transaction, with no look at fences, duplicates or counters; ours is the process, from"
+            " its first rows to its last"
         ),
     )
 
