@@ -149,8 +149,8 @@ async def test_a_decoder_killed_over_a_selfie_costs_one_search(
         (decoder,) = decoders_of(own) - before
         decoder.suspend()
         with ThreadPoolExecutor(1) as threads:
-            killing = threads.submit(_kill_over_a_picture, own, decoder, {astronaut_png()})
-            response = await stack.search("s1", astronaut_png())
+            killing = threads.submit(_kill_over_a_picture, own, decoder, {astronaut_jpeg()})
+            response = await stack.search("s1", astronaut_jpeg())
             killing.result()
         assert (response.status_code, response.json()["code"]) == (422, "decoder_failed")
         assert (await stack.search("s1", astronaut_png())).json()["total_matches"] == 1
