@@ -39,6 +39,11 @@ def test_goals_are_met_up_to_their_bound(goal: Goal, ours: float, bare: float, m
     assert a_row(ours, bare, goal).met is met
 
 
+def test_a_bound_without_an_addition_names_none() -> None:
+    assert at_most(1.15, plus=0, unit="s").text == "<= 1.15 x bare"
+    assert at_most(1, plus=60, unit="ms").text == "<= bare + 60 ms"
+
+
 def test_a_row_as_json_has_the_agreed_names() -> None:
     fields = json.loads(a_row(123.456, 100.0, at_least(0.85)).to_json())
     assert fields == {

@@ -1,18 +1,22 @@
-"""A client that searches over HTTP on a connection that it keeps.
+"""A client that searches over HTTP on a connection that it keeps, and a call that indexes.
 
 The standard library's own, because its share of the time counts as ours.
 """
 
 import json
+from collections.abc import Sequence
+from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 
-from facepass.ops.bench.site import HOST
+from facepass.ops.bench.site import HOST, Site
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
+from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import SessionId
 
 _ANSWER_SECONDS = 60.0
+_BATCH_SECONDS = 1200.0
 _BOUNDARY = "facepass-bench"
 
 
@@ -44,6 +48,15 @@ class SearchClient:
         """Ask the process how it is; return when it answers at all. Raises as `search`."""
         self._ask("GET", "/health", b"", {})
 
+    def metric(self, name: str) -> float:
+        """One of the process's metrics, by its name and labels as `/metrics` prints them. Raises as `search`."""
+        _, answer = self._ask("GET", "/metrics", b"", {})
+        lines = (line.rpartition(" ") for line in answer.decode().splitlines())
+        found = next((value for sample, _, value in lines if sample == name), None)
+        if found is None:
+            raise PermanentError(ErrorCode.INTERNAL, f"/metrics has no {name}")
+        return float(found)
+
     def reconnect(self) -> None:
         """Open the connection anew: the server closes one that was quiet for some seconds."""
         self._connection.close()
@@ -72,3 +85,20 @@ class SearchClient:
             "Content-Type: image/jpeg\r\n\r\n"
         )
         return "".join([*parts, file]).encode() + self._selfie + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def index_batch(site: Site, session_id: SessionId, events: Sequence[PhotoIndexed]) -> None:
+    """Index the photos of some events by one call instead, and wait until all are settled.
+
+    Raises:
+        PermanentError: `internal`: the answer is no success, or a photo failed.
+    """
+    photos = [{"photo_id": event.photo_id, "s3_key": event.s3_key} for event in events]
+    body = json.dumps({"session_id": session_id, "photos": photos})
+    headers = {"Content-Type": "application/json", "X-API-Key": site.api_key}
+    with closing(HTTPConnection(HOST, site.port, timeout=_BATCH_SECONDS)) as connection:
+        connection.request("POST", "/api/v1/index/batch", body, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    if response.status != HTTPStatus.OK or answer["failed"]:
+        raise PermanentError(ErrorCode.INTERNAL, f"a batch was answered with status {response.status}: {answer}")

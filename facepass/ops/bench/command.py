@@ -24,6 +24,7 @@ class Part(StrEnum):
     SEARCH = "search"
     SHARD = "shard"
     STREAMS = "streams"
+    HTTP = "http"
 
 
 def bench(
@@ -49,7 +50,7 @@ def bench(
 
     Everything runs on this machine with embedded parts, in a temporary directory. Close other programs first: ours
     and bare take turns, so noise hits both, but a busy machine still blurs the ratios. The published sizes take
-    about 20 minutes on 2 cores.
+    about half an hour on 2 cores.
     """
     messages = wide_console(stderr=True)
     rows = []
@@ -78,7 +79,7 @@ def _measure(
         if Part.SHARD in parts:
             tell("shards: searched, loaded, weighed")
             yield from shard_rows(Path(made) / "shards", sizes)
-        if {Part.STREAMS, Part.INGEST, Part.SEARCH} & set(parts):
+        if {Part.STREAMS, Part.INGEST, Part.HTTP, Part.SEARCH} & set(parts):
             yield from _measure_streams(parts, sizes, own=own, kafka=kafka, directory=Path(made), tell=tell)
 
 
@@ -92,6 +93,7 @@ def _measure_streams(
     tell: Callable[[str], None],
 ) -> Iterator[Row]:
     from facepass.embedding import open_engine  # noqa: PLC0415
+    from facepass.ops.bench.http import http_rows  # noqa: PLC0415
     from facepass.ops.bench.ingest import ingest_rows  # noqa: PLC0415
     from facepass.ops.bench.intake import intake_rows  # noqa: PLC0415
     from facepass.ops.bench.photos import make_photos, own_photos  # noqa: PLC0415
@@ -115,12 +117,15 @@ def _measure_streams(
             yield from searchable_rows(site, sizes)
             tell("serve killed and started again")
             yield from recovery_rows(site, sizes)
-    if not {Part.INGEST, Part.SEARCH} & set(parts):
+    if not {Part.INGEST, Part.HTTP, Part.SEARCH} & set(parts):
         return
     with open_site(directory / "site", kafka, model=model, engine=engine, photos=photos, report=tell) as site:
         if Part.INGEST in parts:
             tell("ingest, beside the bare engine and the peers' loop")
             yield from ingest_rows(site, sizes)
+        if Part.HTTP in parts:
+            tell("searches by several clients, what HTTP adds, a batch of photos")
+            yield from http_rows(site, sizes)
         if Part.SEARCH in parts:  # last: it leaves ingest with photos to index
             tell("searches over HTTP, idle and under load")
             yield from search_rows(site, sizes)

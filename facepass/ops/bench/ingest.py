@@ -25,11 +25,11 @@ from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
 from facepass.streams.publisher import open_publisher
 
-_WARM_UP_PHOTOS = 8
+WARM_UP_PHOTOS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class Run:
     """One round: `cpu` seconds of the process that analysed the photos, `faces` found."""
 
     photos: int
@@ -48,27 +48,25 @@ def ingest_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
     yield _peers_row(name, goal, ours, theirs) if theirs else skipped(name, "photos/s", str(reason), goal)
 
 
-def _rounds(
-    site: Site, sizes: Sizes, loop: ProcessPoolExecutor | None
-) -> tuple[list[_Run], list[_Run], list[_Run]]:
+def _rounds(site: Site, sizes: Sizes, loop: ProcessPoolExecutor | None) -> tuple[list[Run], list[Run], list[Run]]:
     """Runs of ours, bare and the peers, after a warm-up of each."""
     contents = site.photos.contents()
     sample = [site.photos.directory / name for name in site.photos.names[: sizes.peer_photos]]
-    asyncio.run(_ingest(site, SessionId("warm-up"), _WARM_UP_PHOTOS))
-    _analyse(site.engine, contents[:_WARM_UP_PHOTOS])
+    asyncio.run(ingest(site, SessionId("warm-up"), WARM_UP_PHOTOS))
+    _analyse(site.engine, contents[:WARM_UP_PHOTOS])
     if loop is not None:
         loop.submit(peers.run_loop, sample[:1]).result()
     ours, bare, theirs = [], [], []
     for number in range(sizes.ingest_rounds):
-        ours.append(asyncio.run(_ingest(site, SessionId(f"round-{number}"), len(contents))))
+        ours.append(asyncio.run(ingest(site, SessionId(f"round-{number}"), len(contents))))
         bare.append(_analyse(site.engine, contents))
         if loop is not None:
             run = loop.submit(peers.run_loop, sample).result()
-            theirs.append(_Run(photos=len(sample), seconds=run.seconds, cpu=run.cpu, faces=run.faces))
+            theirs.append(Run(photos=len(sample), seconds=run.seconds, cpu=run.cpu, faces=run.faces))
     return ours, bare, theirs
 
 
-async def _ingest(site: Site, session_id: SessionId, photos: int) -> _Run:
+async def ingest(site: Site, session_id: SessionId, photos: int) -> Run:
     """Publish one event a photo and wait until all rows are committed; the clock runs from the first event on."""
     events, process = site.events(session_id, photos), site.ingest_process()
     async with open_database(site.stack.database) as db, open_publisher(site.stack.kafka) as publisher:
@@ -81,20 +79,20 @@ async def _ingest(site: Site, session_id: SessionId, photos: int) -> _Run:
         raise PermanentError(
             ErrorCode.INTERNAL, f"{counts.failed} of {len(events)} photos failed: see ingest's log"
         )
-    return _Run(photos=len(events), seconds=seconds, cpu=cpu_seconds(process) - used, faces=counts.face_count)
+    return Run(photos=len(events), seconds=seconds, cpu=cpu_seconds(process) - used, faces=counts.face_count)
 
 
-def _analyse(engine: FaceEngine, contents: Sequence[bytes]) -> _Run:
+def _analyse(engine: FaceEngine, contents: Sequence[bytes]) -> Run:
     """The bare loop: bytes in memory to faces in memory, in the engine's number of threads."""
     process = psutil.Process()
     with ThreadPoolExecutor(engine.threads) as threads:
         began, used = perf_counter(), cpu_seconds(process)
         found = list(threads.map(engine.analyse_photo, contents))
         seconds, cpu = perf_counter() - began, cpu_seconds(process) - used
-    return _Run(photos=len(found), seconds=seconds, cpu=cpu, faces=sum(len(photo.faces) for photo in found))
+    return Run(photos=len(found), seconds=seconds, cpu=cpu, faces=sum(len(photo.faces) for photo in found))
 
 
-def _own_rows(ours: Sequence[_Run], bare: Sequence[_Run], site: Site) -> Iterator[Row]:
+def _own_rows(ours: Sequence[Run], bare: Sequence[Run], site: Site) -> Iterator[Row]:
     engine = site.engine
     what = f"bare: the same engine ({engine.runtime}) in {engine.threads} threads of one process, no I/O"
     same = "the same" if ours[-1].faces == bare[-1].faces else f"{bare[-1].faces}"
@@ -123,7 +121,7 @@ def _own_rows(ours: Sequence[_Run], bare: Sequence[_Run], site: Site) -> Iterato
     )
 
 
-def _peers_row(name: str, goal: Goal, ours: Sequence[_Run], theirs: Sequence[_Run]) -> Row:
+def _peers_row(name: str, goal: Goal, ours: Sequence[Run], theirs: Sequence[Run]) -> Row:
     return Row(
         name=name,
         ours=_median(ours, lambda run: run.photos / run.seconds),
@@ -151,5 +149,5 @@ def _open_peers(site: Site) -> Iterator[ProcessPoolExecutor]:
         yield executor
 
 
-def _median(runs: Sequence[_Run], value: Callable[[_Run], float]) -> float:
+def _median(runs: Sequence[Run], value: Callable[[Run], float]) -> float:
     return statistics.median(value(run) for run in runs)

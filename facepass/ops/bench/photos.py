@@ -28,6 +28,9 @@ JPEG would decode faster than a real one."""
 _QUALITY = 90
 """JPEG quality, as cameras write."""
 
+_PHONE_QUALITY = 94
+"""At which 12 megapixels of these have about 4 MB."""
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
@@ -76,6 +79,12 @@ def make_selfie() -> bytes:
     return _jpeg(_fit(portrait[0:400, 70:370], 1600), seed=0)
 
 
+def make_phone_photo() -> bytes:
+    """A portrait of 3024 x 4032 pixels and about 4 MB, as a phone's main camera takes it."""
+    portrait = _read(scikit_image_file())
+    return _jpeg(_fit(portrait[0:400, 70:370], 4032), seed=0, quality=_PHONE_QUALITY)
+
+
 def own_photos(directory: Path, count: int) -> PhotoSet:
     """`count` photos of the user's own directory, repeated from the start when there are fewer.
 
@@ -121,12 +130,12 @@ def _fit(picture: Picture, longer_side: int) -> Picture:
     return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _jpeg(picture: Picture, *, seed: int) -> bytes:
+def _jpeg(picture: Picture, *, seed: int, quality: int = _QUALITY) -> bytes:
     tile = np.random.default_rng(seed).normal(0.0, _GRAIN, (512, 512)).astype(np.int16)
     height, width = picture.shape[:2]
     grain = cv2.merge([np.tile(tile, (-(-height // 512), -(-width // 512)))[:height, :width]] * 3)
     noisy = cv2.add(picture, grain, dtype=cv2.CV_8U)
-    done, data = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    done, data = cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise PermanentError(ErrorCode.INTERNAL, "a sample photo could not be written as JPEG")
     return data.tobytes()

@@ -74,7 +74,8 @@ def at_least(share: float) -> Goal:
 def at_most(share: float, plus: float, unit: str) -> Goal:
     """For times and sizes: at most `share` times bare and `plus` more, in the row's unit."""
     factor = "" if share == 1 else f"{share:g} x "
-    return Goal(text=f"<= {factor}bare + {plus:g} {unit}", reached=lambda ours, bare: ours <= share * bare + plus)
+    more = f" + {plus:g} {unit}" if plus else ""
+    return Goal(text=f"<= {factor}bare{more}", reached=lambda ours, bare: ours <= share * bare + plus)
 
 
 def rate_within(milliseconds: float) -> Goal:

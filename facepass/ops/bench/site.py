@@ -1,9 +1,10 @@
 """A running installation of FacePass to measure: the same processes with embedded parts as `facepass dev` runs."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Site:
     stack: the running processes.
     kafka: which broker they share.
     port: of the HTTP API.
+    api_key: with every scope.
     directory: for files that a measurement needs; removed at the end.
     model, engine: the settings that every process makes its engine from, and this process's own.
     """
@@ -44,6 +46,7 @@ class Site:
     stack: Stack
     kafka: KafkaKind
     port: int
+    api_key: str = field(repr=False)
     directory: Path
     model: ModelSettings
     engine: FaceEngine
@@ -93,7 +96,7 @@ def open_site(
     report: Callable[[str], None],
 ) -> Iterator[Site]:
     """Start everything with data and logs in `directory`; ready when the context is entered."""
-    port = free_port(HOST)
+    port, api_key = free_port(HOST), secrets.token_urlsafe(32)
     options = StackOptions(
         host=HOST,
         port=port,
@@ -101,11 +104,18 @@ def open_site(
         data_dir=directory,
         photos=str(photos.directory),
         kind=kafka,
-        settings=_NO_LIMITS,
+        settings=_NO_LIMITS | {"FACEPASS_API_KEYS": api_key},
     )
     with local_stack(options, report=report) as stack:
         yield Site(
-            stack=stack, kafka=kafka, port=port, directory=directory, model=model, engine=engine, photos=photos
+            stack=stack,
+            kafka=kafka,
+            port=port,
+            api_key=api_key,
+            directory=directory,
+            model=model,
+            engine=engine,
+            photos=photos,
         )
 
 

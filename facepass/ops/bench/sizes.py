@@ -11,6 +11,9 @@ class Sizes:
     peer_photos: photos of one round of the peers' loop, which is slow.
     session_photos: of the session that is searched over HTTP.
     searches: searches over HTTP, idle, and as many under load.
+    http_searches: searches of one round by several clients at once.
+    http_rounds: times that ours and bare take turns.
+    phone_searches: searches by a photo from a phone.
     backlog: photos that ingest has before it while it is the load.
     shard_faces: faces of the shards that are searched.
     vector_sizes: floats per face, each with shards of all sizes.
@@ -28,6 +31,9 @@ class Sizes:
     peer_photos: int
     session_photos: int
     searches: int
+    http_searches: int
+    http_rounds: int
+    phone_searches: int
     backlog: int
     shard_faces: tuple[int, ...]
     vector_sizes: tuple[int, ...]
@@ -46,6 +52,9 @@ PUBLISHED = Sizes(
     peer_photos=60,
     session_photos=1_000,
     searches=400,
+    http_searches=400,
+    http_rounds=3,
+    phone_searches=100,
     backlog=3_000,
     shard_faces=(1_000, 10_000, 100_000),
     vector_sizes=(128, 512),
@@ -64,6 +73,9 @@ QUICK = Sizes(
     peer_photos=2,
     session_photos=1_000,
     searches=10,
+    http_searches=10,
+    http_rounds=1,
+    phone_searches=3,
     backlog=100,
     shard_faces=(1_000,),
     vector_sizes=(128,),
