@@ -181,13 +181,14 @@ async def test_a_slow_network_shows_how_far_it_is(
         await guest.open(with_pictures.url, event.session_id)
         await guest.sees("start")
         network = await guest.context.new_cdp_session(page)
-        slow = {"offline": False, "latency": 300, "downloadThroughput": 50_000, "uploadThroughput": 20_000}
+        slow = {"offline": False, "latency": 300, "downloadThroughput": 50_000, "uploadThroughput": 4_000}
         await network.send("Network.emulateNetworkConditions", slow)
         await guest.choose(astronaut_png(), name="me.png", kind="image/png")
-        await guest.sees("searching")
+        await expect(page.locator("#search-phase")).to_have_text(re.compile(r"Sending your selfie: \d+%"))
         await page.clock.fast_forward(8_000)
         await expect(page.locator("#search-slow")).to_have_text("The network is slow. We keep trying.")
         await guest.examine("slow-network")
+        await network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1, "latency": 0})
         await guest.sees("results")
         assert await guest.found() == event.expected("astronaut")
 
@@ -202,7 +203,7 @@ async def test_a_network_that_stands_still_is_given_up_and_tried_again(
         await guest.sees("start")
         await page.route("**/api/v1/search", lambda _: None)  # never answered
         await guest.choose(astronaut_png(), name="me.png", kind="image/png")
-        await guest.sees("searching")
+        await expect(page.locator("#search-phase")).to_have_text(re.compile("Sending|Looking"))
         await page.clock.fast_forward(60_000)
         await guest.sees_problem("problem-network", "The network does not get through")
         await page.unroute("**/api/v1/search")
