@@ -64,6 +64,7 @@ def test_deletions_before_at_and_after_the_events_they_cover(scene: Scene) -> No
     scene.settle(60)
     for number, at in enumerate(times):
         driver.index(other, f"photo-{number}", "jennifer", at=at)
+    driver.index(other, "late and never seen before", "jennifer", at=times[4])
     scene.settle(60)
     assert len(scene.table.people_in(other)) == 5
     scene.check_searches(serve, selfie="lisa")

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from faults.processes import INGEST, INTAKE, SERVE
+from faults.processes import DEFAULT_LEASE, INGEST, INTAKE, Wanted
 from faults.suite import Scene
 
 from facepass.ops.local.apache_kafka import ApacheKafka
 
+SERVE = Wanted(kind="serve", settings=DEFAULT_LEASE)
 FROZEN_SECONDS = 30.0
 DOWN_SECONDS = 8.0
 

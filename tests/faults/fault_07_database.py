@@ -9,15 +9,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import httpx
 import psycopg
 import pytest
-from faults.processes import Wanted
+from faults.processes import DEFAULT_LEASE, Wanted
 from faults.suite import Scene
 from faults.world import World
 
-LEASE = "60"
-"""The default, longer than the longest outage here."""
 WATCHDOG = {"FACEPASS_WATCHDOG_SECONDS": "300"}
 """The default: the suite's own would end a worker whose query got no answer for all of an outage."""
-SERVE = Wanted(kind="serve", settings={"FACEPASS_LEASE_SECONDS": LEASE, "FACEPASS_DATABASE_POOL_SIZE": "2"})
+SERVE = Wanted(kind="serve", settings={**DEFAULT_LEASE, "FACEPASS_DATABASE_POOL_SIZE": "2"})
 INTAKE, INGEST = (Wanted(kind=kind, settings=WATCHDOG) for kind in ("intake", "ingest"))
 """The same processes go through one outage after the other."""
 

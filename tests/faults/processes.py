@@ -47,6 +47,9 @@ class Wanted:
 
 INTAKE, INGEST, SERVE = (Wanted(kind=kind) for kind in ("intake", "ingest", "serve"))
 
+DEFAULT_LEASE = {"FACEPASS_LEASE_SECONDS": "60"}
+"""Where every search must be answered: on a busy machine a poll may take longer than the suite's lease."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Process:
