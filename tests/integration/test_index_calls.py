@@ -89,15 +89,17 @@ async def test_lost_updates_cost_a_second_and_no_connection(opened: Opener) -> N
     assert outcomes_by("ledger") == before + 12
 
 
-async def test_an_outcome_of_an_older_event_is_none(calls: Calls) -> None:
-    await calls.indexed(key="old.jpg")
+async def test_an_outcome_of_an_older_event_is_none(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in an update nor in the ledger."""
+    monkeypatch.setattr(outcomes_module, "_FIRST_LOOK_SECONDS", 0.01)
+    first = asyncio.create_task(calls.index(key="old.jpg"))
+    old = await settle(calls.stack.parts, await calls.workers.next_photo(), found=calls.faces)
+    await calls.note(old)
+    await first
     call = asyncio.create_task(calls.index(key="new.jpg"))
     event = await calls.workers.next_photo()
-    await register(calls.stack.parts, event)
-    old = calls.workers.published[0]
-    assert isinstance(old, PhotoIndexed)
-    await calls.note(await settle(calls.stack.parts, old, found=calls.faces))  # delivered again
-    await asyncio.sleep(0)
+    await calls.note(old)  # delivered again
+    await asyncio.sleep(0.3)  # the ledger, looked at meanwhile, has the old one's
     assert not call.done()
     await calls.note(await settle(calls.stack.parts, event, error=ErrorCode.DAMAGED_IMAGE))
     assert code(await call) == (422, "damaged_image")
@@ -146,7 +148,10 @@ async def test_a_photo_is_deleted_while_its_call_waits(calls: Calls) -> None:
         assert (await calls.polling(deleting)).json()["photos_removed"] == 1
 
 
-async def test_a_deleted_session_ends_the_wait_of_all_its_photos(calls: Calls) -> None:
+async def test_a_deleted_session_ends_the_wait_of_all_its_photos(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes_module, "_FIRST_LOOK_SECONDS", 3600.0)
     call = asyncio.create_task(calls.batch({"a": "a.jpg", "b": "b.jpg"}))
     for _ in range(2):
         await calls.workers.next_photo()
