@@ -50,9 +50,13 @@ export function showProblem(error, again, canStart) {
   const name = nameOf(error.code);
   current = { name, again, left: null, timer: null };
   const actions = ACTIONS[name] ?? ["again"];
+  let first = true;
   for (const button of view.querySelectorAll("[data-act]")) {
-    const act = button.dataset.act;
+    const { act } = button.dataset;
     button.hidden = act === "start" ? !canStart || FINAL.has(name) : !actions.includes(act);
+    if (button.hidden) continue;
+    button.className = first ? "primary" : "secondary";
+    first = false;
   }
   countdown.hidden = true;
   render();
