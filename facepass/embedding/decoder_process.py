@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ MESSAGE_BYTES = 4096
 """No request or answer is longer."""
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
+_FIRST_TO_GO = "500"
+"""proc_pid_oom_score_adj(5): as if it held half of all memory beside its own."""
 _STANDARD_ERROR = 2
 
 
@@ -53,6 +56,8 @@ def _harden() -> None:
     # Whoever stops the parent, perhaps its whole process group, stops its decoders by that: none ends before it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):  # where memory runs out, the kernel is to end a decoder and not its parent
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # a core dump that goes to a program has no size limit
     cv2.setNumThreads(1)

@@ -231,6 +231,7 @@ def test_a_decoder_has_no_files_no_secrets_and_leaves_no_core(
         line for line in Path(f"/proc/{decoder.pid}/limits").read_text().splitlines() if "core file" in line
     )
     assert line.split()[4:6] == ["0", "0"]
+    assert Path(f"/proc/{decoder.pid}/oom_score_adj").read_text() == "500\n"
 
 
 def test_decoders_end_with_their_parent_however_it_ends() -> None:

@@ -185,6 +185,7 @@ def test_a_decoder_killed_over_a_photo_costs_that_photo_and_no_neighbour(running
     running.publish_photos(session, {"warm-up": "warm-up.jpg"})
     running.wait_until_settled(session, 1)
     victim, *others = decoders_of(ingest)
+    assert victim.nice() == ingest.nice() > 0  # searches go first, also before the decoding of photos
     for other in others:
         other.kill()
     victim.suspend()
