@@ -8,6 +8,7 @@ from typing import Any
 import faust
 
 from facepass.schemas.settings import KafkaSettings
+from facepass.streams.honest_commits import HonestTransport
 from facepass.streams.prompt_transport import PromptTransport
 
 _DAY = 86_400.0
@@ -67,8 +68,8 @@ def new_app(
         stream_processing_timeout=_DAY,
         broker_commit_livelock_soft_timeout=_DAY,
     )
-    if prompt and not settings.kafka_idempotence:  # the embedded broker
-        app.transport = PromptTransport(app.conf.broker_consumer, app)
+    embedded = not settings.kafka_idempotence
+    app.transport = (PromptTransport if prompt and embedded else HonestTransport)(app.conf.broker_consumer, app)
     return app
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
+from facepass.streams.honest_commits import HonestConsumer
+
 FETCH_WAIT_MS = 30
 """Costs the idle broker 4 hundredths of a core a consumer, and an event 8 ms on average."""
 
@@ -21,7 +23,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         return consumer
 
 
-class _Consumer(driver.Consumer):
+class _Consumer(HonestConsumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
