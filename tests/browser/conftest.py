@@ -77,9 +77,16 @@ def announce(running: Running, session_id: str, *, name: str, enabled: bool = Tr
     running.publish("session-updated", [(session_id, fields)])
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with running.client() as client:
-        while client.get(f"/api/v1/sessions/{session_id}/facepass-status").status_code != httpx.codes.OK:
+        while not _knows(client.get(f"/api/v1/sessions/{session_id}"), name, enabled=enabled):
             assert time.monotonic() < deadline, "session-updated did not arrive"
             time.sleep(0.1)
+
+
+def _knows(answer: httpx.Response, name: str, *, enabled: bool) -> bool:
+    """A session with photos is there before it is announced: only its name says that it was."""
+    if not enabled:
+        return answer.status_code == httpx.codes.FORBIDDEN
+    return answer.is_success and answer.json()["name"] == name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
