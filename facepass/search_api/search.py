@@ -18,6 +18,7 @@ from facepass.schemas.http import MAX_SELFIES, SearchAnswer, SearchParameters
 from facepass.search_api.access.guard import GUEST_ERRORS, LIMIT_ERRORS, Guard
 from facepass.search_api.admission import ADMISSION_ERRORS, admit_session
 from facepass.search_api.answers import search_answer
+from facepass.search_api.arriving import arriving
 from facepass.search_api.errors import documented, lease_expired
 from facepass.search_api.forms import FORM_OVERHEAD_BYTES, SearchForm, read_search_form
 from facepass.search_api.parts import Parts
@@ -25,10 +26,6 @@ from facepass.search_api.selfies import query_of
 from facepass.search_api.slots import Slots
 from facepass.storage.replica import Replica
 from facepass.storage.shard import ShardAnswer
-
-UPLOAD_SECONDS = 120.0
-"""A selfie of 10 MB needs this at 0.7 Mbit/s. A slower upload gives its slot back."""
-
 
 SELFIE_ERRORS = (
     ErrorCode.NO_FACE,
@@ -83,7 +80,7 @@ async def read_form(request: Request, max_bytes: int) -> SearchForm:
     return await read_search_form(
         request.headers.get("content-type", ""),
         int(length) if length.isdecimal() else None,
-        request.stream(),
+        arriving(request),
         max_bytes=max_bytes,
     )
 
@@ -101,7 +98,8 @@ def search_endpoint(
 
     async def search(request: Request) -> Response:
         with _measured(), slots.taken(_slots_for(request, parts.settings.selfie_max_bytes)):
-            form = await _read(request, parts.settings.selfie_max_bytes, read)
+            form = await read(request, parts.settings.selfie_max_bytes)
+            structlog.contextvars.bind_contextvars(session_id=form.parameters.session_id)
             await guard.check_guest(request, form.parameters.session_id)
             await admit_session(parts, form.parameters.session_id)
             return await _answer(parts, threads, form)
@@ -115,18 +113,6 @@ def _slots_for(request: Request, max_bytes: int) -> int:
     if not length.isdecimal():
         return MAX_SELFIES if "transfer-encoding" in request.headers else 1
     return min(max(1, -(-(int(length) - FORM_OVERHEAD_BYTES) // max_bytes)), MAX_SELFIES)
-
-
-async def _read(request: Request, max_bytes: int, read: ReadForm) -> SearchForm:
-    try:
-        async with asyncio.timeout(UPLOAD_SECONDS):
-            form = await read(request, max_bytes)
-    except TimeoutError as exc:
-        raise PermanentError(
-            ErrorCode.UPLOAD_TIMEOUT, f"the upload took longer than {UPLOAD_SECONDS:.0f} seconds"
-        ) from exc
-    structlog.contextvars.bind_contextvars(session_id=form.parameters.session_id)
-    return form
 
 
 async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response:

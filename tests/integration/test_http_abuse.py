@@ -256,11 +256,10 @@ async def test_a_body_in_chunks_of_one_byte_takes_its_turn_with_others(
         repeat(b"1\r\na\r\n" * (BLOCK // 6)),
     )
     with monkeypatch.context() as patched:
-        patched.setattr("facepass.search_api.search.UPLOAD_SECONDS", 3.0)
+        patched.setattr("facepass.search_api.arriving.UPLOAD_SECONDS", 3.0)
         async with loop_lag() as lag:
             abusing = asyncio.create_task(send_on(served.url, chunks))
             await asyncio.sleep(1)  # it is well under way
-            patched.undo()
             await served.found("with-me", astronaut_jpeg())
             answer, _ = await abusing
     assert answer.status == 408, answer.text[:300]

@@ -159,11 +159,17 @@ async def test_more_searches_than_slots(database_settings: DatabaseSettings, eng
         assert (await stack.search("s1", astronaut_png())).status_code == 200
 
 
-async def test_an_upload_that_never_ends(stack: SearchStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facepass.search_api.search.UPLOAD_SECONDS", 0.1)
+@pytest.mark.parametrize("pause", [None, 0.02], ids=["silent", "dripping"])
+async def test_an_upload_that_never_ends_gives_its_slot_back(
+    stack: SearchStack, monkeypatch: pytest.MonkeyPatch, pause: float | None
+) -> None:
+    monkeypatch.setattr("facepass.search_api.arriving.GRACE_SECONDS", 0.1)
 
     async def stalled() -> AsyncIterator[bytes]:
         yield b"--b\r\n"
+        while pause is not None:
+            await asyncio.sleep(pause)
+            yield b"x"
         await asyncio.Event().wait()
 
     headers = {"Content-Type": "multipart/form-data; boundary=b"}

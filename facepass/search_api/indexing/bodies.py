@@ -1,7 +1,5 @@
 """Reading what a call asks for, into memory alone and within bounds."""
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -14,8 +12,8 @@ from facepass.schemas.events import MAX_S3_KEY_BYTES
 from facepass.schemas.http_index import PhotoToIndex, PhotoToUpload
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import SearchSettings
+from facepass.search_api.arriving import arriving
 from facepass.search_api.forms import ImageForm, checked_fields, read_image_form
-from facepass.search_api.search import UPLOAD_SECONDS
 from facepass.storage.photo_store_errors import check_key, invalid_key
 from facepass.storage.writes.rows import UPLOADS_PREFIX
 
@@ -26,7 +24,6 @@ BATCH_BODY_BYTES = 16 * 1024 * 1024
 """2,000 photos with ids and keys of full length, each character escaped; ordinary ones take half a megabyte."""
 
 M = TypeVar("M", bound=BaseModel)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +64,11 @@ async def read_upload(request: Request, limits: SearchSettings) -> ImageForm:
     Raises:
         PermanentError: `invalid_parameter`, `upload_timeout`, `file_too_large`.
     """
-    return await _in_time(
-        read_image_form(
-            request.headers.get("content-type", ""),
-            _announced(request),
-            request.stream(),
-            max_bytes=limits.selfie_max_bytes,
-        )
+    return await read_image_form(
+        request.headers.get("content-type", ""),
+        _announced(request),
+        arriving(request),
+        max_bytes=limits.selfie_max_bytes,
     )
 
 
@@ -96,7 +91,7 @@ async def read_json(request: Request, model: type[M], *, max_bytes: int) -> M:
         raise PermanentError(
             ErrorCode.INVALID_PARAMETER, "send JSON with the content type application/json", field="content-type"
         )
-    body = await _in_time(_read(request, max_bytes))
+    body = await _read(request, max_bytes)
     try:
         return model.model_validate_json(body)
     except ValidationError as exc:
@@ -123,21 +118,11 @@ async def _read(request: Request, max_bytes: int) -> bytes:
     if (_announced(request) or 0) > max_bytes:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in arriving(request):
         body += chunk
         if len(body) > max_bytes:
             raise too_large
     return bytes(body)
-
-
-async def _in_time(reading: Awaitable[T]) -> T:
-    try:
-        async with asyncio.timeout(UPLOAD_SECONDS):
-            return await reading
-    except TimeoutError as exc:
-        raise PermanentError(
-            ErrorCode.UPLOAD_TIMEOUT, f"the upload took longer than {UPLOAD_SECONDS:.0f} seconds"
-        ) from exc
 
 
 def _announced(request: Request) -> int | None:
