@@ -3,16 +3,17 @@
 import time
 
 import pytest
+from faults.processes import INTAKE
 from faults.suite import Scene
 from faults.waiting import wait_for
 from faults.world import SESSION_SECONDS
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("batch", ["16", "1"])
 def test_a_slow_head_is_processed_again_after_a_kill(scene: Scene, batch: str) -> None:
     """Faust's issue 606: fast messages behind a slow one were committed, and the slow one was lost."""
-    scene.world.intake().wait_until_ready()
+    scene.world.lasting(INTAKE)
     hold = scene.world.hold("embedded")
     settings = {"FACEPASS_BATCH_PHOTOS": batch, "FACEPASS_THREADS": "2"}
     slow = scene.world.ingest(trick=hold.trick, more=settings).wait_until_ready()
@@ -28,10 +29,10 @@ def test_a_slow_head_is_processed_again_after_a_kill(scene: Scene, batch: str) -
     scene.settle(90)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("point", ["fetched", "embedded", "inside-transaction", "after-commit"])
 def test_sigterm_in_the_middle_of_a_batch(scene: Scene, point: str) -> None:
-    scene.world.intake().wait_until_ready()
+    scene.world.lasting(INTAKE)
     hold = scene.world.hold(point)
     worker = scene.world.ingest(trick=hold.trick).wait_until_ready()
     session = scene.session("term")
@@ -46,9 +47,9 @@ def test_sigterm_in_the_middle_of_a_batch(scene: Scene, point: str) -> None:
     scene.settle(90)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_sigterm_lets_a_batch_finish(scene: Scene) -> None:
-    scene.world.intake().wait_until_ready()
+    scene.world.lasting(INTAKE)
     hold = scene.world.hold("fetched")
     worker = scene.world.ingest(trick=hold.trick).wait_until_ready()
     session = scene.session("finish")
@@ -65,10 +66,10 @@ def test_sigterm_lets_a_batch_finish(scene: Scene) -> None:
     scene.settle(90)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_work_goes_on_after_a_batch_that_outlasts_every_time_out(scene: Scene, workers: int) -> None:
-    scene.world.intake().wait_until_ready()
+    scene.world.lasting(INTAKE)
     hold = scene.world.hold("embedded")
     slow = scene.world.ingest(trick=hold.trick).wait_until_ready()
     session = scene.session("long")
@@ -76,7 +77,7 @@ def test_work_goes_on_after_a_batch_that_outlasts_every_time_out(scene: Scene, w
     hold.wait_until_reached()
     if workers > 1:  # a rebalance in the middle of the batch
         scene.world.ingest()
-    time.sleep(3 * SESSION_SECONDS)
+    time.sleep(2 * SESSION_SECONDS + 1)
     scene.driver.index_many([(session, f"during-{number}", "matt") for number in range(30)])
     scene.verifier.check_offsets(scene.table)
     hold.let_go()
@@ -91,10 +92,10 @@ def test_work_goes_on_after_a_batch_that_outlasts_every_time_out(scene: Scene, w
     scene.settle(60)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_worker_is_silent_when_another_dies_in_a_transaction(scene: Scene) -> None:
     """A worker that is frozen in a transaction holds its sessions' locks; nobody may wait for it for ever."""
-    scene.world.intake().wait_until_ready()
+    scene.world.lasting(INTAKE)
     hold = scene.world.hold("inside-transaction")
     stuck = scene.world.ingest(trick=hold.trick).wait_until_ready()
     session = scene.session("locked")

@@ -3,13 +3,14 @@
 import time
 
 import pytest
+from faults.processes import INTAKE
 from faults.suite import Scene
 from faults.world import SESSION_SECONDS
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_one_to_three_to_one_with_a_zombie(scene: Scene) -> None:
-    intake = scene.world.intake()
+    (intake,) = scene.world.lasting(INTAKE)
     first = scene.world.ingest().wait_until_ready()
     sessions = [scene.session("workers") for _ in range(3)]
 
@@ -24,7 +25,7 @@ def test_one_to_three_to_one_with_a_zombie(scene: Scene) -> None:
         second, third = scene.world.ingest(), scene.world.ingest()
         load(12)
         second.freeze()
-        load(3 * SESSION_SECONDS)
+        load(2 * SESSION_SECONDS)
         second.thaw()
         load(SESSION_SECONDS)
         assert third.terminate() == 0, third.tail()
@@ -36,11 +37,11 @@ def test_one_to_three_to_one_with_a_zombie(scene: Scene) -> None:
     assert intake.running(), intake.tail()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("point", ["fetched", "embedded", "inside-transaction"])
 def test_a_zombie_writes_nothing_that_is_out_of_date(scene: Scene, point: str) -> None:
     """Frozen with old results in its hands; meanwhile the photo is indexed anew, deleted, brought back."""
-    scene.world.intake().wait_until_ready()
+    scene.world.lasting(INTAKE)
     hold = scene.world.hold(point)
     zombie = scene.world.ingest(trick=hold.trick).wait_until_ready()
     driver, session = scene.driver, scene.session("zombie")
@@ -63,7 +64,7 @@ def test_a_zombie_writes_nothing_that_is_out_of_date(scene: Scene, point: str) -
     assert scene.verifier.rows([session]) == before
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_zombie_intake_undoes_no_deletion(scene: Scene) -> None:
     scene.world.ingest()
     zombie = scene.world.intake().wait_until_ready()
