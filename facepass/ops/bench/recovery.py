@@ -29,7 +29,7 @@ from facepass.storage.generations import Generation, open_generation
 _SESSION = SessionId("reopened")
 
 _LOOK_SECONDS = 0.002
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 
 
 def recovery_rows(site: Site, sizes: Sizes) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from facepass.schemas.settings import DatabaseSettings, KafkaSettings
 from facepass.storage.migrations import migrate
 from facepass.streams.topics import create_topics
 
-_START_PATIENCE_SECONDS = 60.0
+_START_PATIENCE_SECONDS = 180.0
 _STOP_PATIENCE_SECONDS = 15.0
 """More than what the workers allow themselves to finish their batches."""
 
