@@ -105,9 +105,12 @@ def without_photos(running: Running) -> str:
     return session_id
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serving(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts further serving processes on the running system, one for each set of settings."""
+    """Starts further serving processes on the running system, one for each set of settings.
+
+    They end with the file: an idle one takes a share of a core from the tests after it.
+    """
     started: dict[tuple[tuple[str, str], ...], Server] = {}
     logs = tmp_path_factory.mktemp("serving")
     with ExitStack() as opened:
@@ -142,7 +145,7 @@ def _wait_until_ready(url: str, child: Any) -> None:
             time.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def with_pictures(serving: Callable[..., Server], event: Event) -> Iterator[Server]:
     """A page whose photos come from a host of their own."""
     with photo_host(event.photos) as settings:

@@ -21,13 +21,13 @@ from facepass.storage.token_secrets import read_secret
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded(serving: Callable[..., Server]) -> Server:
     """Guests need the link, and one search at a time is enough for all of them."""
     return serving(session_tokens="required", searches_at_once="1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def strict(serving: Callable[..., Server]) -> Server:
     """Sessions have to be announced, and a guest may search once in three seconds."""
     return serving(unannounced="refuse", limit_search="1/3second")
