@@ -18,7 +18,9 @@ from facepass.ops.local.apache_kafka import missing_for_apache_kafka
 
 def _seed() -> int:
     """Kept in the environment, so that workers that pytest starts take the same one."""
-    return int(os.environ.setdefault("FACEPASS_FAULT_SEED", str(random.SystemRandom().randrange(1 << 32))))
+    # Handed on to worker processes under a name that no command takes for a setting of FacePass.
+    drawn = os.environ.setdefault("FAULT_SEED", str(random.SystemRandom().randrange(1 << 32)))
+    return int(os.environ.get("FACEPASS_FAULT_SEED", drawn))
 
 
 SEED = _seed()
