@@ -256,13 +256,13 @@ _ENDING_SECONDS = 2.0
 
 
 def _start(patience: float) -> _Running:
-    """Start a process and wait until it is ready.
+    """Start a process and wait until it is ready; it gets as long for each picture as `patience` says.
 
     Raises:
         OSError, _LostError: it could not be started.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(patience)
+    ours.settimeout(PATIENCE_SECONDS)  # a start takes as long as the machine is busy, whatever a picture may take
     file, target = _shared_memory("facepass-file"), _shared_memory("facepass-pixels")
     descriptors = (theirs.fileno(), file, target)
     command = [sys.executable, "-P", "-m", "facepass.embedding.decoder_process", *map(str, descriptors)]
@@ -283,6 +283,7 @@ def _start(patience: float) -> _Running:
     except _LostError:
         running.end(kill=True)
         raise
+    ours.settimeout(patience)
     return running
 
 
