@@ -3,29 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from facepass.ops.local.ports import listen
-
-
-class _Protocol(H11Protocol):
-    """Without uvicorn's own access log, as `facepass serve` runs it: pytest gives that log a handler again, and it
-    cannot write the path of an id with a slash."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.access_log = False
+from facepass.search_api.http_protocol import BoundedReads
 
 
 @asynccontextmanager
 async def live_server(app: FastAPI) -> AsyncIterator[str]:
     """Base URL of the running application. Its lifespan is the caller's."""
     listening = listen("127.0.0.1", 0, "--port")
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", http=_Protocol, access_log=False, log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(app, lifespan="off", http=BoundedReads, access_log=False, log_config=None)
+    )
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn sets a flag, no event
