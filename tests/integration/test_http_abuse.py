@@ -248,6 +248,54 @@ async def test_what_never_ends_is_refused_while_it_is_sent(served: Served, name:
     await served.answers_well()
 
 
+async def holding(served: Served, number: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connections whose searches have a slot each, and whose bodies do not come on."""
+    opened = []
+    for _ in range(number):
+        reader, writer = await open_to(served.url)
+        writer.write(request(FORM, "Content-Length: 60000", "Expect: 100-continue"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        opened.append((reader, writer))
+    return opened
+
+
+async def dribble(writers: list[asyncio.StreamWriter], data: bytes) -> None:
+    """`data` and its last byte for ever, a byte at a time to each."""
+    for byte in chain(data, repeat(data[-1])):
+        for writer in writers:
+            if not writer.is_closing():
+                writer.write(bytes([byte]))
+        await asyncio.sleep(0.01)
+
+
+async def test_slow_bodies_hold_up_nobody_and_end_in_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many that never finish their headers, and slow bodies in all slots but one."""
+    monkeypatch.setattr("facepass.search_api.arriving.GRACE_SECONDS", 8.0)
+    headless = [await open_to(served.url) for _ in range(100)]
+    slow = await holding(served, SLOTS - 1)
+    dribbling = [
+        asyncio.create_task(dribble([writer for _, writer in slow], FILE + b"\xff")),
+        asyncio.create_task(
+            dribble([writer for _, writer in headless], b"POST /api/v1/search HTTP/1.1\r\nX-A: a")
+        ),
+    ]
+    answering = [asyncio.create_task(reader.readuntil(b"}}")) for reader, _ in slow]
+    async with loop_lag() as lag:
+        for _ in range(5):
+            await served.answers_well()
+        answers = [(await answer).decode() for answer in answering]
+    assert lag.busy < BUSY_SECONDS
+    assert [answer.partition("\r\n")[0] for answer in answers] == ["HTTP/1.1 408 Request Timeout"] * len(slow)
+    assert all('"code":"upload_timeout"' in answer for answer in answers)
+    for task in dribbling:
+        assert not task.done()
+        task.cancel()
+    await asyncio.wait(dribbling)
+    for _, writer in (*slow, *headless):
+        writer.transport.abort()
+    await served.free_again()
+
+
 async def test_a_body_in_chunks_of_one_byte_takes_its_turn_with_others(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
