@@ -1,20 +1,108 @@
-"""Faust's transport, but for one mistake: a commit that a rebalance refused is not taken for one that was made.
+"""Faust's transport, but for three mistakes around rebalances: no offset is committed past an event not done.
 
-Faust notes the offsets of a refused commit as committed. The events behind them come again after the rebalance,
-and their acknowledgement is ignored as one of the past: the group's offset stood still until a later event came,
-and the watchdog ended a worker that had done all its work.
+- Faust takes a commit that a rebalance refused for one that was made. The events behind it come again, and their
+  acknowledgement is ignored as one of the past: the group's offset stood still until a later event came, and the
+  watchdog ended a worker that had done all its work.
+- Faust drops records that were fetched when a rebalance begins, and when a second follows at once, also those of
+  the new assignment. To it a hole between two records is one of the topic: it counted what it had dropped as done.
+- Before it knows where the group is, and for a hole of one record, it commits whatever was acknowledged first.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from typing import Any
 
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 
 class HonestConsumer(driver.Consumer):
-    """A consumer that knows what is committed."""
+    """A consumer that hands out every record in its order, and knows what is done and what is committed."""
 
     _before_refusal: Mapping[Any, int | None] | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # Of each partition, once the group's position in it is known:
+        self._next_out: dict[TP, int] = {}  # the offset to be handed out next
+        self._done_below: dict[TP, int] = {}  # what is committed, or where the group begins
+        self._looked_again: dict[TP, int] = {}  # the start of a hole that was read a second time
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """A rebalance begins: no position is known until the next seek."""
+        self._forget()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """As above: Faust may have sought in between, among the partitions it had before."""
+        self._forget()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def _forget(self) -> None:
+        for known in (self._next_out, self._done_below, self._looked_again):
+            known.clear()
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek every partition to where its group is, and to its beginning (or end) where it has not been yet.
+
+        aiokafka's own leaves those of the second kind where they are: after what Faust may have dropped.
+        """
+        found = await super().seek_to_committed()
+        known = {tp: offset for tp, offset in found.items() if offset}
+        begins = await self._begins([tp for tp in found if tp not in known])
+        if begins:
+            await self.seek_wait(begins)
+        for tp, offset in (known | begins).items():
+            self._next_out[tp] = self._done_below[tp] = offset
+            # What was acknowledged until now comes again.
+            for told in (self._acked, self._acked_index, self._gap, self._looked_again):
+                told.pop(tp, None)
+        return known | begins
+
+    async def _begins(self, partitions: list[TP]) -> dict[TP, int]:
+        if not partitions:
+            return {}
+        if self.app.conf.consumer_auto_offset_reset == "earliest":
+            return dict(await self.earliest_offsets(*partitions))
+        positions = {tp: await self.position(tp) for tp in partitions}
+        return {tp: position for tp, position in positions.items() if position is not None}
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's
+        """Records, of each partition without a hole that the topic does not have."""
+        to_come_again: set[TP] = set()
+        async with aclosing(super().getmany(timeout)) as records:  # type: ignore[type-var]
+            async for tp, record in records:
+                if tp in to_come_again:
+                    continue
+                if await self._is_next(tp, record.offset):
+                    self._read_offset[tp] = None  # Faust's own judgement of what follows what
+                    yield tp, record
+                elif record.offset > self._next_out.get(tp, record.offset):
+                    to_come_again.add(tp)
+
+    async def _is_next(self, tp: TP, offset: int) -> bool:
+        expected = self._next_out.get(tp)
+        if expected is None or offset < expected:
+            return False
+        if offset > expected:
+            if self._looked_again.get(tp) != expected:
+                self._looked_again[tp] = expected
+                with suppress(IllegalStateError):  # the partition is another's by now
+                    await self.seek_wait({tp: expected})
+                return False
+            self._gap[tp].addi(expected, offset)  # counts as done; Faust's `_add_gap` is wrong by one at both ends
+        self._next_out[tp] = offset + 1
+        return True
+
+    def _new_offset(self, tp: TP) -> int | None:
+        first = self._done_below.get(tp)
+        if first is None:
+            return None
+        if first not in self._acked_index[tp] and not self._gap[tp].overlaps(first):
+            return None
+        offset: int | None = super()._new_offset(tp)
+        return offset
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         committed: bool = await super()._commit(offsets)
@@ -25,7 +113,9 @@ class HonestConsumer(driver.Consumer):
     async def _commit_offsets(self, offsets: Mapping[Any, int], start_new_transaction: bool = True) -> bool:
         committed: bool = await super()._commit_offsets(offsets, start_new_transaction)
         before, self._before_refusal = self._before_refusal, None
-        if not committed and before is not None:
+        if committed:
+            self._done_below.update({tp: offset for tp, offset in offsets.items() if tp in self._done_below})
+        elif before is not None:
             for partition in offsets:
                 self._committed_offset[partition] = before.get(partition)
         return committed

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from faust.transport.consumer import Consumer
 from prometheus_client import REGISTRY
 from streams_support import SESSION_SECONDS, committed, eventually
 from structlog.testing import capture_logs
@@ -150,3 +152,42 @@ async def test_records_published_as_one_batch_and_read_are_no_gap(broker: str) -
         position = (await positions.read([partition]))[partition]
     assert not position.beyond_end
     assert (position.committed, position.lag, position.dropped) == (40, 0, 0)
+
+
+async def test_records_that_faust_drops_come_again(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does with what was fetched when a rebalance begins: at the topic's beginning, one record, a run."""
+    handed_out, lost = Consumer.getmany, {0, 1, 5, *range(12, 19)}
+
+    async def losing(consumer: Any, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109 - Faust's
+        async for partition, record in handed_out(consumer, timeout):
+            if record.offset in lost:
+                lost.remove(record.offset)
+            else:
+                yield partition, record
+
+    monkeypatch.setattr(Consumer, "getmany", losing)
+    topic, group = await new_topic(broker, 40), f"group-{uuid.uuid4().hex}"
+    async with reading(broker, group, topic) as taken:
+        await eventually(lambda: len(taken) == 40)
+    assert not lost
+    assert taken == [b"%d" % number for number in range(40)]
+    assert await committed(broker, group, topic) == [40]
+
+
+async def test_holes_that_transactions_leave_are_passed_over(apache: str) -> None:
+    topic, group = await new_topic(apache, 0), f"group-{uuid.uuid4().hex}"
+    producer = AIOKafkaProducer(bootstrap_servers=apache, transactional_id=group)
+    await producer.start()
+    try:
+        for number in range(0, 6, 2):
+            async with producer.transaction():
+                await producer.send_and_wait(topic, b"%d" % number)
+                await producer.send_and_wait(topic, b"%d" % (number + 1))
+    finally:
+        await producer.stop()
+    async with reading(apache, group, topic) as taken:
+        await eventually(lambda: len(taken) == 6)
+        await publish(apache, topic, 6, 7)
+        await eventually(lambda: len(taken) == 7)
+    assert taken == [b"%d" % number for number in range(7)]
+    assert await committed(apache, group, topic) == [10], "each transaction ends in a record that nobody sees"

@@ -173,7 +173,7 @@ class Verifier(Reader):
             return sent.offset < committed[group].get(TopicPartition(sent.topic, sent.partition), 0)
 
         amiss = []
-        for key, events in table.indexed.items():
+        for key, events in list(table.indexed.items()):
             row, fence = rows.get(key), _later(fences.get((key[0], None)), fences.get(key))
             for at, _, records in events:
                 fenced = fence is not None and fence >= at
@@ -189,13 +189,13 @@ class Verifier(Reader):
                     for record in records
                     if not settled and record not in buried and past(group, record)
                 ]
-        for session, photo, at, record in table.deletions:
+        for session, photo, at, record in list(table.deletions):
             fence = fences.get((session, photo))
             if past("facepass-intake", record) and (fence is None or fence < at):
                 amiss.append(
                     f"facepass-intake committed past {record}, the deletion of {session} {photo}: {fence}"
                 )
-        for record in table.poison:
+        for record in list(table.poison):
             if past("facepass-intake", record) and record not in buried:
                 amiss.append(f"facepass-intake committed past {record}, which is not on the dead letters")
         assert not amiss, "\n".join(amiss[:20])
@@ -210,7 +210,7 @@ class Verifier(Reader):
             if record not in by_origin or by_origin[record].code not in codes
         ]
         failing: set[Sent] = set()
-        for key, events in table.indexed.items():
+        for key, events in list(table.indexed.items()):
             failing |= {record for _, picture, records in events if picture.code for record in records}
             for outcome in table.outcomes(key):
                 wanted = {r for _, picture, records in events if picture is outcome.picture for r in records}
