@@ -43,10 +43,10 @@ test: $(VENV)/ready-dev ## all tests, with line and branch coverage; ARGS="-k na
 FAULTS = seed=$${FACEPASS_FAULT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
 	echo "FACEPASS_FAULT_SEED=$$seed makes the same run again"; \
 	FACEPASS_FAULT_SEED=$$seed FACEPASS_STATEFUL_EXAMPLES=100 $(BIN)/python -m pytest --hypothesis-seed=$$seed \
-	-o python_files='fault_*.py test_stateful_model.py'
+	-v -o python_files='fault_*.py test_stateful_model.py'
 
 faults: $(VENV)/ready-dev ## kills, outages, floods of duplicates: nothing is lost; FACEPASS_FAULT_SEED=... repeats a run
-	@$(FAULTS) tests/property/test_stateful_model.py tests/faults $(ARGS)
+	@$(FAULTS) -n 2 --dist loadfile --no-loadscope-reorder tests/property/test_stateful_model.py tests/faults $(ARGS)
 
 soak: $(VENV)/ready-dev ## thirty minutes of sessions created, searched and deleted
 	@FACEPASS_SOAK_SECONDS=1800; export FACEPASS_SOAK_SECONDS; $(FAULTS) tests/faults/fault_14_churn.py $(ARGS)

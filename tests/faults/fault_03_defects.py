@@ -24,8 +24,8 @@ def test_in_the_middle_of_a_batch(scene: Scene, what: str, point: str) -> None:
     """The worker goes on, or ends with a status that a supervisor starts it again for; never silence."""
     scene.world.lasting(INTAKE)
     session = scene.session("defect")
-    # Without a watchdog, which would end what stands still; but Kafka's client runs in a thread of Faust's, and what
-    # a cancellation stops there nobody else can see.
+    # Without a watchdog, which would end what stands still; but Kafka's client runs in a thread of Faust's, and
+    # nobody else can see what a cancellation stops there.
     alone = {} if (what, point) == ("cancel", "before-offset-commit") else {"FACEPASS_WATCHDOG_SECONDS": "0"}
     # Whether there is a second commit depends on how soon the photos are done.
     passes = "1" if point == "before-offset-commit" else "2"
