@@ -78,4 +78,4 @@ def test_documents_name_only_make_targets_that_exist(document: str) -> None:
 def test_ci_runs_the_commands_of_the_readme() -> None:
     block = (ROOT / "README.md").read_text().split("<!-- CI runs these -->")[1].split("```")[1]
     commands = [line.split("#")[0].strip() for line in block.splitlines()[1:]]
-    assert commands == ["make setup", "make check", "make test", "make demo ARGS=--exit"]
+    assert commands == ["make setup", "make check", "make test", "make demo ARGS=--exit", "make faults"]
