@@ -44,7 +44,7 @@ def test_ingest_killed_at_every_named_point(scene: Scene) -> None:
                 del doomed[worker]
     assert died == dict.fromkeys(POINTS, ROUNDS)
     scene.world.ingest()
-    scene.settle(PATIENCE)
+    scene.settle_and_compare(PATIENCE)
 
 
 def _passes(scene: Scene, point: str) -> int:
@@ -84,7 +84,7 @@ def test_serve_killed_while_it_loads_a_shard(scene: Scene) -> None:
         scene.driver.traffic([session], photos=5, label=f"l{turn}")
     scene.settle(60)
     healthy = scene.world.serve().wait_until_ready()
-    scene.verifier.check_searches(healthy.url, scene.table, selfie="lisa")
+    scene.check_searches(healthy, selfie="lisa")
     wait_for(
         lambda: scene.verifier.query("SELECT count(*) FROM replicas")[0][0] >= 1, 10, "the replica's registration"
     )
