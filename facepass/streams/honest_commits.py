@@ -6,8 +6,10 @@
 - Faust drops records that were fetched when a rebalance begins, and when a second follows at once, also those of
   the new assignment. To it a hole between two records is one of the topic: it counted what it had dropped as done.
 - Before it knows where the group is, and for a hole of one record, it commits whatever was acknowledged first.
+- It seeks to where the group is while records are on their way, if no partition was held before.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
@@ -15,6 +17,11 @@ from typing import Any
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+
+from facepass.schemas.errors import ErrorCode, TransientError
+
+_SEEK_SHARE = 0.8
+"""Of the time that Faust gives it."""
 
 
 class HonestConsumer(driver.Consumer):
@@ -43,12 +50,25 @@ class HonestConsumer(driver.Consumer):
         for known in (self._next_out, self._done_below, self._looked_again):
             known.clear()
 
+    async def perform_seek(self) -> None:
+        """Seek all partitions. Whoever calls this lets records flow again afterwards.
+
+        Raises:
+            TimeoutError: it ends the consumer. Faust would end the handling of rebalances instead, without a word.
+        """
+        self.stop_flow()  # what is fetched meanwhile is dropped, and the fetcher seeks again
+        async with asyncio.timeout(_SEEK_SHARE * self.app.conf.broker_request_timeout):
+            await super().perform_seek()
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition to where its group is, and to its beginning (or end) where it has not been yet.
 
         aiokafka's own leaves those of the second kind where they are: after what Faust may have dropped.
         """
-        found = await super().seek_to_committed()
+        try:
+            found = await super().seek_to_committed()
+        except AssertionError as exc:  # aiokafka's, when the partitions are gone again
+            raise IllegalStateError(str(exc)) from exc
         known = {tp: offset for tp, offset in found.items() if offset}
         begins = await self._begins([tp for tp in found if tp not in known])
         if begins:
@@ -83,8 +103,15 @@ class HonestConsumer(driver.Consumer):
 
     async def _is_next(self, tp: TP, offset: int) -> bool:
         expected = self._next_out.get(tp)
-        if expected is None or offset < expected:
+        if expected is None:
             return False
+        if offset < expected:
+            # Else all of them would be passed over, up to the old offset.
+            raise TransientError(
+                ErrorCode.STALLED,
+                f"topic {tp.topic}, partition {tp.partition}, went back from offset {expected} to {offset}: it was"
+                " created anew. Started again, the worker reads it from its beginning",
+            )
         if offset > expected:
             if self._looked_again.get(tp) != expected:
                 self._looked_again[tp] = expected
@@ -96,13 +123,24 @@ class HonestConsumer(driver.Consumer):
         return True
 
     def _new_offset(self, tp: TP) -> int | None:
-        first = self._done_below.get(tp)
-        if first is None:
+        """The offset that everything below is done, if it is a new one."""
+        done = self._done_below.get(tp)
+        if done is None:
             return None
-        if first not in self._acked_index[tp] and not self._gap[tp].overlaps(first):
+        acknowledged, holes, end = self._acked_index[tp], self._gap[tp], done
+        while True:
+            if end in acknowledged:
+                end += 1
+            elif hole := holes.at(end):
+                end = max(one.end for one in hole)
+            else:
+                break
+        if end == done:
             return None
-        offset: int | None = super()._new_offset(tp)
-        return offset
+        acknowledged.difference_update([offset for offset in acknowledged if offset < end])
+        self._acked[tp] = [offset for offset in self._acked[tp] if offset >= end]
+        holes.chop(0, end)
+        return end
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         committed: bool = await super()._commit(offsets)
@@ -114,7 +152,9 @@ class HonestConsumer(driver.Consumer):
         committed: bool = await super()._commit_offsets(offsets, start_new_transaction)
         before, self._before_refusal = self._before_refusal, None
         if committed:
-            self._done_below.update({tp: offset for tp, offset in offsets.items() if tp in self._done_below})
+            for tp, offset in offsets.items():
+                if tp in self._done_below:  # by now perhaps further, after a rebalance
+                    self._done_below[tp] = self._committed_offset[tp] = max(offset, self._done_below[tp])
         elif before is not None:
             for partition in offsets:
                 self._committed_offset[partition] = before.get(partition)

@@ -5,14 +5,22 @@ broker looks again only after half of that time, and Faust, which has no setting
 event was on its way for 0.3 s on average, and an update to the serving processes for 0.2 s.
 """
 
+from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from facepass.streams.honest_commits import HonestConsumer
 
 FETCH_WAIT_MS = 30
-"""Costs the idle broker 4 hundredths of a core a consumer, and an event 8 ms on average."""
+"""While records come: one waits 8 ms on average. Each fetch takes 2 ms of processor time here and 2 ms there."""
+
+IDLE_FETCH_WAIT_MS = 240
+"""While none come: the first after a pause waits 60 ms on average."""
+
+_IDLE_SECONDS = 10.0
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -22,10 +30,24 @@ class _Thread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    def let_fetches_wait(self, milliseconds: int) -> None:
+        if self._consumer is not None and self._consumer._fetcher is not None:
+            self._consumer._fetcher._fetch_max_wait_ms = milliseconds  # read for each fetch
+
 
 class _Consumer(HonestConsumer):
+    _thread: _Thread
+    _last_record = 0.0
+
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's
+        idle = monotonic() - self._last_record > _IDLE_SECONDS
+        self._thread.let_fetches_wait(IDLE_FETCH_WAIT_MS if idle else FETCH_WAIT_MS)
+        async for found in super().getmany(timeout):
+            self._last_record = monotonic()
+            yield found
 
 
 class PromptTransport(driver.Transport):

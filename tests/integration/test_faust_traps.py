@@ -16,7 +16,7 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams import worker as worker_module
 from facepass.streams.faust_app import add_agent, batches, new_app
-from facepass.streams.prompt_transport import FETCH_WAIT_MS
+from facepass.streams.prompt_transport import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS
 from facepass.streams.publisher import open_publisher
 from facepass.streams.worker import Worker
 
@@ -207,15 +207,24 @@ def _files() -> set[Path]:
     return set(Path.cwd().iterdir())
 
 
+FAUSTS_MS = 1500
+
+
 @pytest.mark.parametrize(
-    ("idempotence", "prompt", "shorter"), [(False, True, True), (False, False, False), (True, True, False)]
+    ("idempotence", "prompt", "wait", "idle_wait"),
+    [
+        (False, True, FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS),
+        (False, False, FAUSTS_MS, FAUSTS_MS),
+        (True, True, FAUSTS_MS, FAUSTS_MS),
+    ],
 )
 async def test_on_the_embedded_broker_a_prompt_consumer_lets_no_fetch_wait_for_long(
-    broker: str, idempotence: bool, prompt: bool, shorter: bool
+    broker: str, idempotence: bool, prompt: bool, wait: int, idle_wait: int
 ) -> None:
     """That broker looks for new records only twice in the time that a fetch may wait, and Faust's is 1.5 s."""
-    settings = (await with_topics(broker)).model_copy(update={"kafka_idempotence": idempotence})
-    app = new_app(settings, app_id=GROUP, buffered=20, prompt=prompt)
+    settings = await with_topics(broker)
+    consuming_settings = settings.model_copy(update={"kafka_idempotence": idempotence})
+    app = new_app(consuming_settings, app_id=GROUP, buffered=20, prompt=prompt)
     worker = Worker("w")
 
     async def idle(stream: Any) -> None:
@@ -226,4 +235,6 @@ async def test_on_the_embedded_broker_a_prompt_consumer_lets_no_fetch_wait_for_l
     async with running(worker, app):
         await eventually(lambda: worker.not_ready() is None)
         fetcher = app.consumer._thread._consumer._fetcher
-        assert fetcher._fetch_max_wait_ms == (FETCH_WAIT_MS if shorter else 1500)
+        await eventually(lambda: fetcher._fetch_max_wait_ms == idle_wait)
+        await publish(settings, 1)
+        await eventually(lambda: fetcher._fetch_max_wait_ms == wait)
