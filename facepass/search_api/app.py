@@ -39,7 +39,7 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan: runs around the serving time, for what lives in the same event loop.
     """
     guard = Guard(parts)
-    threads = ThreadPoolExecutor(parts.engine.threads, thread_name_prefix="selfie")
+    threads = ThreadPoolExecutor(parts.engine.threads + 1, thread_name_prefix="selfie")
     app = DocumentedApp(
         title="FacePass",
         version=__version__,
