@@ -17,25 +17,39 @@ LEAST_BYTES_PER_SECOND = 16 * 1024
 """A body that keeps falling behind this is given up: while it arrives it holds a slot of the searches."""
 
 
+_TOGETHER_BYTES = 256 * 1024
+"""Handed on at once, where they arrive fast: each piece on its way to the form costs the loop some turns."""
+
+
 async def arriving(request: Request) -> AsyncIterator[bytes]:
-    """The pieces of the body.
+    """The body, piece by piece.
 
     Raises:
         PermanentError: `upload_timeout`.
     """
-    chunks = request.stream()
-    begun, received = asyncio.get_running_loop().time(), 0
-    while True:
-        allowed = min(GRACE_SECONDS + received / LEAST_BYTES_PER_SECOND, UPLOAD_SECONDS)
+    chunks, loop = request.stream(), asyncio.get_running_loop()
+    begun, received, complete = loop.time(), 0, False
+    while not complete:
+        pieces: list[bytes] = []
+        until = received + _TOGETHER_BYTES
+        allowed = _allowed(received)
         try:
-            async with asyncio.timeout_at(begun + allowed):
-                chunk = await anext(chunks, None)
+            async with asyncio.timeout_at(begun + allowed) as limit:
+                while received < until and (chunk := await anext(chunks, None)) is not None:
+                    pieces.append(chunk)
+                    received += len(chunk)
+                    allowed = _allowed(received)
+                    limit.reschedule(begun + allowed)
+                complete = received < until
         except TimeoutError as exc:
             raise PermanentError(
                 ErrorCode.UPLOAD_TIMEOUT,
                 f"the upload took longer than {allowed:.0f} seconds; send a smaller picture or try again",
             ) from exc
-        if chunk is None:
-            return
-        received += len(chunk)
-        yield chunk
+        if pieces:
+            yield b"".join(pieces)
+
+
+def _allowed(received: int) -> float:
+    """Seconds from its beginning that a body may have taken after so many bytes."""
+    return min(GRACE_SECONDS + received / LEAST_BYTES_PER_SECOND, UPLOAD_SECONDS)

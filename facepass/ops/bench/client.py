@@ -27,6 +27,7 @@ class SearchClient:
         self._connection = HTTPConnection(HOST, port, timeout=_ANSWER_SECONDS)
         self._fields = {"session_id": str(session_id), **fields}
         self._selfie = selfie
+        self._body = self._form(self._fields)  # once: putting 4 MB together is no part of a search
 
     def search(self, **fields: str) -> dict[str, Any]:
         """One search, from the first byte sent to the last byte of the answer.
@@ -36,7 +37,8 @@ class SearchClient:
             PermanentError: `internal`: another answer that is no success.
         """
         headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
-        response, answer = self._ask("POST", "/api/v1/search", self._form(self._fields | fields), headers)
+        body = self._form(self._fields | fields) if fields else self._body
+        response, answer = self._ask("POST", "/api/v1/search", body, headers)
         if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise TransientError(ErrorCode.INTERNAL, "a search was answered with status 503")
         if response.status != HTTPStatus.OK:
