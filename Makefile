@@ -30,7 +30,7 @@ dev: setup ## everything with embedded parts in the foreground; ARGS="--port 800
 
 test: $(VENV)/ready-dev ## all tests, with line and branch coverage; ARGS="-k name" for some of them
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report $(if $(ARGS),--fail-under=0)
 	@$(BIN)/coverage json --quiet --fail-under=0 -o .coverage.json

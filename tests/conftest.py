@@ -40,18 +40,6 @@ hypothesis.settings.load_profile("untimed")
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 
 
-LONGEST = (
-    *("test_bench", "test_dev_apache", "test_dev", "test_consuming_processes", "test_verify_command"),
-    *("test_keys_command", "test_isolation", "test_schemathesis", "test_worker_limits", "test_sessions_command"),
-)
-"""Files of a minute and more."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: where two files run side by side, none is left to run alone at the end for minutes."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
-
-
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if NO_SKIP and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
