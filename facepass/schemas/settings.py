@@ -15,7 +15,7 @@ from facepass.schemas.photo_urls import check_photo_url
 
 class _Group(BaseSettings):
     model_config = SettingsConfigDict(
-        env_prefix="FACEPASS_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="FACEPASS_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
 

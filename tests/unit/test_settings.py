@@ -1,5 +1,8 @@
 """Settings: defaults, refusals that name the variable, and what they must not name."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from facepass.schemas.errors import ErrorCode, PermanentError
@@ -36,3 +39,14 @@ def test_the_databases_password_is_not_printed(monkeypatch: pytest.MonkeyPatch) 
     settings = read_settings(DatabaseSettings)
     assert "hunter2" not in repr(settings)
     assert settings.database.get_secret_value().endswith("@h/d")
+
+
+def test_the_example_loaded_as_it_is_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`set -a; . ./.env.example`: an empty value is no value."""
+    for name in [name for name in os.environ if name.startswith("FACEPASS_")]:
+        monkeypatch.delenv(name)
+    defaults = [group() for group in GROUPS]
+    lines = (Path(__file__).parents[2] / ".env.example").read_text().splitlines()
+    for name, _, value in (line.partition("=") for line in lines if line.startswith("FACEPASS_")):
+        monkeypatch.setenv(name, value)
+    assert [group() for group in GROUPS] == defaults
