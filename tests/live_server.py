@@ -8,16 +8,22 @@ import uvicorn
 from fastapi import FastAPI
 
 from facepass.ops.local.ports import listen
-from facepass.search_api.http_protocol import BoundedReads
+from facepass.search_api.http_protocol import MOST_HEAD_BYTES, BoundedReads
 
 
 @asynccontextmanager
 async def live_server(app: FastAPI) -> AsyncIterator[str]:
     """Base URL of the running application. Its lifespan is the caller's."""
     listening = listen("127.0.0.1", 0, "--port")
-    server = uvicorn.Server(
-        uvicorn.Config(app, lifespan="off", http=BoundedReads, access_log=False, log_config=None)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        http=BoundedReads,
+        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+        access_log=False,
+        log_config=None,
     )
+    server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn sets a flag, no event
