@@ -39,6 +39,7 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
         lifespan: runs around the serving time, for what lives in the same event loop.
     """
     guard = Guard(parts)
+    # One more than compute at once: while a decoder works for one of them, the others have the cores.
     threads = ThreadPoolExecutor(parts.engine.threads + 1, thread_name_prefix="selfie")
     app = DocumentedApp(
         title="FacePass",

@@ -1,4 +1,4 @@
-"""Faust's transport, but for three mistakes around rebalances: no offset is committed past an event not done.
+"""Faust's transport, but for its mistakes around rebalances: no offset is committed past an event not done.
 
 - Faust takes a commit that a rebalance refused for one that was made. The events behind it come again, and their
   acknowledgement is ignored as one of the past: the group's offset stood still until a later event came, and the
@@ -21,7 +21,7 @@ from faust.types import TP
 from facepass.schemas.errors import ErrorCode, TransientError
 
 _SEEK_SHARE = 0.8
-"""Of the time that Faust gives it."""
+"""Of the time that Faust gives a seek: it has to end before Faust gives up on it."""
 
 
 class HonestConsumer(driver.Consumer):
@@ -123,7 +123,7 @@ class HonestConsumer(driver.Consumer):
         return True
 
     def _new_offset(self, tp: TP) -> int | None:
-        """The offset that everything below is done, if it is a new one."""
+        """The offset below which everything is done; None if that is committed already."""
         done = self._done_below.get(tp)
         if done is None:
             return None

@@ -21,6 +21,7 @@ IDLE_FETCH_WAIT_MS = 240
 """While none come: the first after a pause waits 60 ms on average."""
 
 _IDLE_SECONDS = 10.0
+"""Without a record: a pause."""
 
 
 class _Thread(driver.AIOKafkaConsumerThread):

@@ -1,5 +1,5 @@
-"""After abuse of every kind, of selfies, keys and tokens: none of them stands in a log, a metric, a message or an
-answer."""
+"""After abuse of every kind, of selfies, keys and tokens: none of them stands in a log, a metric of serve, a
+message or an answer."""
 
 import asyncio
 import base64
