@@ -50,11 +50,12 @@ class TcpProxy:
         self._loop.run(self._abort_all())
 
     def close(self) -> None:
-        self._server.close()
-        self.cut()
+        self._refuses = True
         self._loop.run(self._end())
 
     async def _end(self) -> None:
+        self._server.close()
+        await self._abort_all()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
