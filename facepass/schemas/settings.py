@@ -89,7 +89,7 @@ class IngestSettings(_Group):
     """streams: batches and retries."""
 
     batch_photos: int = Field(default=32, ge=1, le=1000, description="photos of one ingest batch at most")
-    batch_wait_ms: int = Field(default=10, ge=0, le=10_000, description="how long a batch waits to fill")
+    batch_wait_ms: int = Field(default=2, ge=0, le=10_000, description="how long a batch waits to fill")
     fetch_concurrency: int = Field(default=16, ge=1, le=256, description="photos fetched at once")
     retry_hours: float = Field(default=24.0, gt=0, description="how long a transient failure is retried")
     sweep_seconds: float = Field(default=5.0, gt=0, description="time between two looks for overdue photos")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
@@ -103,15 +103,3 @@ async def stop_app(app: faust.App) -> bool:
     # Not `wait_for`: Faust's services swallow the cancellation and wait on.
     done, _ = await asyncio.wait([stopping], timeout=_STOP_SECONDS)
     return bool(done)
-
-
-async def batches(stream: Any, *, size: int, within: float) -> AsyncIterator[Sequence[Any]]:
-    """Batches of Faust events, none of them acknowledged.
-
-    `noack_take` and not `take`: that one acknowledges what it handed out when it is cancelled, so a stop in the
-    middle of a batch would commit what nobody had finished.
-    """
-    async for events in stream.noack_take(size, within=within):
-        yield events
-        # Faust's loop never yields to others while its buffer is full.
-        await asyncio.sleep(0)

@@ -22,8 +22,9 @@ from facepass.schemas.settings import (
     PhotoStoreSettings,
 )
 from facepass.storage.photo_store import open_photo_store
+from facepass.streams.batches import batches
 from facepass.streams.dead_letter_limits import limits_of
-from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.faust_app import add_agent, new_app
 from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.pipeline import (
     Pipeline,

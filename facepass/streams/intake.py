@@ -28,9 +28,10 @@ from facepass.storage.generations import Generation
 from facepass.storage.photo_store import open_photo_store
 from facepass.storage.uploads import UploadStore
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
+from facepass.streams.batches import batches
 from facepass.streams.dead_letter_limits import DeadLetterLimits, limits_of
 from facepass.streams.dead_letters import watch_open_letters
-from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.faust_app import add_agent, new_app
 from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.housekeeping import keep_house_forever
 from facepass.streams.pipeline import Outlet, send_dead_letter

@@ -16,7 +16,8 @@ from streams_support import SESSION_SECONDS, committed, eventually
 from structlog.testing import capture_logs
 
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.batches import batches
+from facepass.streams.faust_app import add_agent, new_app
 from facepass.streams.gaps import go_on_after_gaps
 from facepass.streams.positions import open_positions
 from facepass.streams.worker import Worker

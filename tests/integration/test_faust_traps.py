@@ -15,7 +15,8 @@ from facepass.ops.local.ports import free_port
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams import worker as worker_module
-from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.batches import batches
+from facepass.streams.faust_app import add_agent, new_app
 from facepass.streams.prompt_transport import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS
 from facepass.streams.publisher import open_publisher
 from facepass.streams.worker import Worker
@@ -197,6 +198,48 @@ async def test_an_idle_worker_commits_and_publishes_nothing(broker: str) -> None
         await eventually(lambda: worker.not_ready() is None)
         await asyncio.sleep(2.5)  # the commit timer runs once a second
     assert await committed(broker, GROUP, TOPIC) == [None]
+
+
+async def test_a_batch_that_may_not_wait_is_handed_out_at_once(broker: str) -> None:
+    settings = await with_topics(broker)
+    worker, taken = Worker("w"), 0
+
+    async def agent(stream: Any) -> None:
+        nonlocal taken
+        async for events in batches(stream, size=10, within=0):
+            assert 1 <= len(events) <= 10
+            taken += len(events)
+
+    async with running(worker, consuming(settings, worker, agent)):
+        await eventually(lambda: worker.not_ready() is None)
+        await publish(settings, 3)
+        await eventually(lambda: taken == 3)
+        await publish(settings, 25)
+        await eventually(lambda: taken == 28)
+
+
+async def test_nothing_is_read_far_ahead_of_a_batch_under_way(broker: str) -> None:
+    """What is read and not begun is lost time after a rebalance: somebody else does it too."""
+    settings = await with_topics(broker)
+    await publish(settings, 15)
+    worker, begun, sizes = Worker("w"), asyncio.Event(), []
+    go_on = asyncio.Event()
+    app: Any = None
+
+    async def agent(stream: Any) -> None:
+        async for events in batches(stream, size=5, within=0.5):
+            sizes.append(len(events))
+            begun.set()
+            await go_on.wait()
+
+    app = consuming(settings, worker, agent)
+    async with running(worker, app):
+        await asyncio.wait_for(begun.wait(), 30)
+        await asyncio.sleep(0.5)
+        assert len(app.consumer.unacked) <= sizes[0] + 1, "more than one event was read ahead"
+        go_on.set()
+        await eventually(lambda: sum(sizes) == 15)
+    assert max(sizes) <= 5
 
 
 def _listening() -> set[int]:

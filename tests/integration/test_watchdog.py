@@ -18,7 +18,8 @@ from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.metrics import consumer_lag
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.faust_app import add_agent, batches, new_app
+from facepass.streams.batches import batches
+from facepass.streams.faust_app import add_agent, new_app
 from facepass.streams.publisher import open_publisher
 from facepass.streams.retry import until_available
 from facepass.streams.watchdog import Watchdog
