@@ -41,13 +41,13 @@ _STANDARD_ERROR = 2
 def main() -> None:
     """Answer requests until there are no more."""
     connection, file, pixels = (int(argument) for argument in sys.argv[1:4])
-    target = _Target(pixels)
+    source, target = _Source(file), _Target(pixels)
     _harden()
     with socket.socket(fileno=connection) as parent:
         parent.send(READY)
         try:
             while request := parent.recv(MESSAGE_BYTES):
-                parent.send(json.dumps(_answer(json.loads(request), file, target)).encode())
+                parent.send(json.dumps(_answer(json.loads(request), source, target)).encode())
         except ConnectionError:
             return
 
@@ -63,6 +63,22 @@ def _harden() -> None:
     cv2.setNumThreads(1)
     # What the libraries say of broken files is noise; what the imports had to say is out already.
     os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_ERROR)
+
+
+class _Source:
+    """The shared memory that the file lies in: it is decoded from where it lies."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._memory: mmap.mmap | None = None
+
+    def file(self, size: int) -> memoryview:
+        """A file's worth of it, from its beginning; read-only."""
+        if not size:
+            return memoryview(b"")  # of nothing there is no mapping
+        if self._memory is None or len(self._memory) < size:
+            self._memory = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+        return memoryview(self._memory)[:size]
 
 
 class _Target:
@@ -85,10 +101,10 @@ class _Target:
         return np.frombuffer(self._memory, np.uint8, wanted).reshape(*size, 3)
 
 
-def _answer(request: dict[str, Any], file: int, target: _Target) -> dict[str, Any]:
+def _answer(request: dict[str, Any], source: _Source, target: _Target) -> dict[str, Any]:
     """The answer to one request; this process ends instead, by SIGPROF, when it takes too long."""
     try:
-        return _decode(request, file, target)
+        return _decode(request, source, target)
     except PermanentError as exc:
         return {"code": exc.code, "message": exc.message, "details": exc.details}
     except MemoryError:
@@ -100,10 +116,10 @@ def _answer(request: dict[str, Any], file: int, target: _Target) -> dict[str, An
         resource.setrlimit(resource.RLIMIT_AS, _ADDRESS_SPACE)
 
 
-def _decode(request: dict[str, Any], file: int, target: _Target) -> dict[str, Any]:
+def _decode(request: dict[str, Any], source: _Source, target: _Target) -> dict[str, Any]:
     limits = request["limits"]
     signal.setitimer(signal.ITIMER_PROF, limits["seconds"])
-    data = os.pread(file, request["bytes"], 0)
+    data = source.file(request["bytes"])
     header = read_checked_header(data, request["max_pixels"])
     pixels = header.width * header.height
     signal.setitimer(signal.ITIMER_PROF, limits["seconds"] + limits["seconds_a_megapixel"] * pixels / 1e6)

@@ -9,7 +9,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from facepass.embedding.headers import CMYK, ImageHeader, check_png, damaged, read_header
+from facepass.embedding.headers import CMYK, FileBytes, ImageHeader, check_png, damaged, read_header
 from facepass.schemas.errors import ErrorCode, PermanentError
 
 Pixels = NDArray[np.uint8]
@@ -44,7 +44,7 @@ Room = Callable[[tuple[int, int]], Pixels]
 
 
 def decode_image(
-    data: bytes, *, max_pixels: int, max_bytes: int | None = None, longer_side: int | None = None
+    data: FileBytes, *, max_pixels: int, max_bytes: int | None = None, longer_side: int | None = None
 ) -> Picture:
     """Decode a JPEG, PNG or WebP file, recognised by its first bytes, with its Exif orientation applied.
 
@@ -62,7 +62,7 @@ def decode_image(
     return decode_with_header(data, read_checked_header(data, max_pixels), longer_side=longer_side)
 
 
-def check_bytes(data: bytes, max_bytes: int | None) -> None:
+def check_bytes(data: FileBytes, max_bytes: int | None) -> None:
     """Refuse a file of more than `max_bytes` bytes, if there is such a limit.
 
     Raises:
@@ -74,7 +74,7 @@ def check_bytes(data: bytes, max_bytes: int | None) -> None:
         )
 
 
-def read_checked_header(data: bytes, max_pixels: int) -> ImageHeader:
+def read_checked_header(data: FileBytes, max_pixels: int) -> ImageHeader:
     """What the file announces, if that is within the limit.
 
     Raises:
@@ -98,7 +98,7 @@ def new_room(size: tuple[int, int]) -> Pixels:
 
 
 def decode_with_header(
-    data: bytes, header: ImageHeader, *, longer_side: int | None, room: Room = new_room
+    data: FileBytes, header: ImageHeader, *, longer_side: int | None, room: Room = new_room
 ) -> Picture:
     """The pixels behind a header that was checked; see `decode_image`.
 
@@ -121,14 +121,14 @@ def decode_with_header(
     )
 
 
-def _decode_jpeg(data: bytes, header: ImageHeader, longer_side: int | None, room: Room) -> Pixels:
+def _decode_jpeg(data: FileBytes, header: ImageHeader, longer_side: int | None, room: Room) -> Pixels:
     """Decode strictly: libjpeg's every warning is an error, since behind it stands half a picture."""
     fraction = _reduction(header, longer_side)
     size = math.ceil(header.height / fraction), math.ceil(header.width / fraction)
     try:
         return _decode_strictly(data, header, size, room)
     except ValueError as exc:
-        mended = _without_padding(data) if _EXTRANEOUS in str(exc) else None
+        mended = _without_padding(bytes(data)) if _EXTRANEOUS in str(exc) else None
         if mended is None:
             raise _jpeg_error(exc) from exc
     try:
@@ -163,7 +163,7 @@ def _reduction(header: ImageHeader, longer_side: int | None) -> int:
     return next((fraction for fraction in (8, 4, 2) if longest >= fraction * longer_side), 1)
 
 
-def _decode_strictly(data: bytes, header: ImageHeader, size: tuple[int, int], room: Room) -> Pixels:
+def _decode_strictly(data: FileBytes, header: ImageHeader, size: tuple[int, int], room: Room) -> Pixels:
     """`size`: height and width at the reduced scale, as libjpeg-turbo rounds them."""
     if header.components == CMYK:
         return _rgb_from_cmyk(simplejpeg.decode_jpeg(data, colorspace="CMYK", min_width=size[1], strict=True))
@@ -179,7 +179,7 @@ def _rgb_from_cmyk(cmyk: Pixels) -> Pixels:
     return np.asarray(cv2.multiply(cmyk[..., :3], black, scale=1 / 255), np.uint8)
 
 
-def _decode_other(data: bytes, header: ImageHeader) -> Pixels:
+def _decode_other(data: FileBytes, header: ImageHeader) -> Pixels:
     """PNG and WebP by OpenCV: 16 bits become 8, palettes and greys become RGB, alpha is dropped."""
     if header.format == "png":
         check_png(data)

@@ -115,6 +115,8 @@ def weight(face: SelfieFace) -> float:
 def _of_one_person(faces: dict[int, SelfieFace], operating_point: float) -> list[int]:
     """The places of the selfies to use."""
     numbers = list(faces)
+    if len(numbers) == 1:  # nearly every search
+        return numbers
     vectors = np.stack([faces[number].embedding for number in numbers]).astype(np.float64)
     alike = vectors @ vectors.T >= operating_point
     np.fill_diagonal(alike, val=True)
@@ -124,6 +126,8 @@ def _of_one_person(faces: dict[int, SelfieFace], operating_point: float) -> list
 
 
 def _fused(faces: Sequence[SelfieFace]) -> Embedding:
+    if len(faces) == 1:
+        return faces[0].embedding
     total = sum(weight(face) * face.embedding.astype(np.float64) for face in faces)
     fused: Embedding = np.asarray(total / np.linalg.norm(total), np.float32)
     return fused

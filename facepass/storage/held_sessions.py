@@ -53,6 +53,11 @@ class HeldSession:
     def behind(self) -> bool:
         return self.revision < self.wanted
 
+    @property
+    def changing(self) -> bool:
+        """Whether the shard is being loaded or brought forward."""
+        return self.work is not None and not self.work.done()
+
     def hint(self, update: IndexUpdate) -> None:
         """Take in a hint of this session and generation. One that the shard is past already changes nothing."""
         if update.revision <= self.revision:
