@@ -86,9 +86,12 @@ def _container() -> Iterator[str]:
     container = DockerContainer(IMAGE).with_bind_ports(port, port)
     host = container.get_docker_client().host()
     with container.with_envs(**container_environment(host, port)):
+        running = container.get_wrapped_container()
         deadline = time.monotonic() + STARTS_WITHIN
         while not answers(host, port):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{IMAGE} does not answer: {container.get_logs()}")
+            running.reload()
+            if running.status == "exited" or time.monotonic() > deadline:
+                log = running.logs(tail=40).decode(errors="replace")
+                raise AssertionError(f"{IMAGE} does not answer ({running.status}); the end of its log:\n{log}")
             time.sleep(0.1)
         yield f"{host}:{port}"

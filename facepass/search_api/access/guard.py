@@ -85,7 +85,7 @@ class Guard:
         """A dependency of routes that call `check_guest`. Where tokens are required it declares them in the
         OpenAPI document, and refuses who brings neither a valid token of any session nor a key with scope read."""
 
-        async def anyone() -> None: ...
+        async def anyone(_request: Request) -> None: ...
 
         async def known(
             request: Request, _token: object = Security(_TOKEN), _key: object = Security(_KEY)
