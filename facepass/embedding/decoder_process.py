@@ -77,7 +77,10 @@ class _Source:
         if not size:
             return memoryview(b"")  # of nothing there is no mapping
         if self._memory is None or len(self._memory) < size:
-            self._memory = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+            try:
+                self._memory = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+            except OSError as exc:
+                raise MemoryError from exc
         return memoryview(self._memory)[:size]
 
 

@@ -147,7 +147,10 @@ def _candidates(outputs: Sequence[Tensor], width: int) -> Detections:
 def _decode_level(
     classes: Tensor, objects: Tensor, boxes: Tensor, landmarks: Tensor, *, stride: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, landmarks and scores of one stride's cells above the threshold; cells are stored row by row."""
+    """Boxes, landmarks and scores of one stride's cells above the threshold; cells are stored row by row.
+
+    A face without a place, that is one of infinite size, is none.
+    """
     product = np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1)
     chosen = np.flatnonzero(product >= SCORE_THRESHOLD**2)
     rows, columns = np.divmod(chosen, width // stride)
@@ -155,7 +158,9 @@ def _decode_level(
     centres = (cells + boxes[chosen, :2]) * stride
     sizes = np.exp(boxes[chosen, 2:]) * stride
     points = (landmarks[chosen].reshape(-1, 5, 2) + cells[:, None]) * stride
-    return np.concatenate([centres - sizes / 2, sizes], axis=1), points, np.sqrt(product[chosen])
+    found = np.concatenate([centres - sizes / 2, sizes], axis=1)
+    placed = np.isfinite(found).all(axis=1) & np.isfinite(points).all(axis=(1, 2))
+    return found[placed], points[placed], np.sqrt(product[chosen][placed])
 
 
 def _without_overlaps(boxes: Tensor) -> NDArray[np.intp]:

@@ -18,7 +18,7 @@ def search_answer(
     *,
     threshold: float,
     operating_point: float,
-    poll_age: float | None,
+    poll_age: float,
     begun: float,
 ) -> bytes:
     """The answer's JSON, a `SearchAnswer`. Not checked against it: all that it is made of was checked on its way
@@ -28,7 +28,7 @@ def search_answer(
         query: what was searched with.
         threshold: least similarity asked for.
         operating_point: of the generation, for the similarity scale.
-        poll_age: seconds since the last complete poll was sent; None: there was none yet.
+        poll_age: seconds since the last complete poll was sent.
         begun: `time.perf_counter()` when the upload was complete.
     """
     answer = {
@@ -69,14 +69,13 @@ def box_body(box: Box) -> dict[str, float]:
     return {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
 
 
-def _freshness(found: ShardAnswer, poll_age: float | None) -> dict[str, object]:
-    fresh = poll_age is not None and poll_age <= FRESH_SECONDS
+def _freshness(found: ShardAnswer, poll_age: float) -> dict[str, object]:
     return {
         "revision": found.revision,
         "indexed_photos": found.photos,
         "pending": found.pending,
         "failed": found.failed,
-        "poll_age_ms": None if poll_age is None else round(poll_age * 1000),
-        "complete": fresh and found.pending == 0 and found.behind == 0,
+        "poll_age_ms": round(poll_age * 1000),
+        "complete": poll_age <= FRESH_SECONDS and found.pending == 0 and found.behind == 0,
         "behind": found.behind,
     }

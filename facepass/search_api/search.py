@@ -77,7 +77,8 @@ def search_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) -
 
 class _Direct(APIRoute):
     """Calls its guards and its function with the request, without FastAPI's machinery for what these do not use:
-    it takes longer than they do."""
+    it takes longer than they do. The guards are those of the route and its router: what the application, or an
+    inclusion of the router, depends on beside them is not called."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request."""
@@ -141,13 +142,16 @@ async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response
     query = query_of(selfies, parts.generation.spec.operating_point)
     with _stage("shard"):
         photos = await _search(parts, form.parameters, query.embedding)
+    poll_age = parts.replica.poll_age()
+    if poll_age is None:  # it is about to leave, and then no deletion waits for it
+        raise lease_expired()
     with _stage("rank"):
         body = search_answer(
             photos,
             query,
             threshold=form.parameters.threshold,
             operating_point=parts.generation.spec.operating_point,
-            poll_age=parts.replica.poll_age(),
+            poll_age=poll_age,
             begun=begun,
         )
     if parts.replica.expired(deadline):

@@ -18,6 +18,7 @@ from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import ShardSettings
+from facepass.schemas.similarity import DEFAULT_THRESHOLD
 from facepass.storage.database import Database
 from facepass.storage.deltas import read_delta, read_ledgers
 from facepass.storage.face_rows import FACE_ROW
@@ -38,8 +39,9 @@ _PHOTO_BYTES = 64
 """Assumed for a photo's id until it is known: a UUID takes 45."""
 
 _FACES_AT_ONCE = 5_000
-"""Up to so many are searched without a thread: on an AMD EPYC FAISS takes 0.06 ms for them, and the way to a
-thread and back 0.25 ms."""
+"""Up to so many are searched without a thread, at the default threshold or above: on an AMD EPYC that takes
+0.17 ms of the event loop, and the way to a thread and back 0.25 ms. Where many faces reach the threshold it may
+take 7 ms."""
 
 _ATTEMPTS = 3
 """A search begins anew when its shard is dropped under its hands; more often than this, memory is too short."""
@@ -93,9 +95,12 @@ class Shards:
             if session.revision < min_revision and wait > 0:
                 await self._reach(session, min_revision, wait)
             if session.shard is not None:
-                hidden = dict(session.hidden)
-                search = partial(session.shard.search, query, threshold=threshold, limit=limit, hidden=hidden)
-                return await self._answer(session, session.shard, search, min_revision)
+                shard, hidden = session.shard, dict(session.hidden)
+                search = partial(shard.search, query, threshold=threshold, limit=limit, hidden=hidden)
+                # while it changes, a search would wait for the writer's lock
+                small = shard.faces <= _FACES_AT_ONCE and not session.changing
+                here = small and threshold >= DEFAULT_THRESHOLD
+                return await self._answer(session, shard, search, min_revision, here=here)
         raise TransientError(ErrorCode.OVERLOADED, "the session's shard was dropped again and again; try later")
 
     async def prepare(self, session_id: SessionId) -> None:
@@ -165,15 +170,17 @@ class Shards:
         self._applying.shutdown()
 
     async def _answer(
-        self, session: HeldSession, shard: Shard, search: Callable[[], Ranking], min_revision: int
+        self, session: HeldSession, shard: Shard, search: Callable[[], Ranking], min_revision: int, *, here: bool
     ) -> ShardAnswer:
         counts = session.counts
         if counts is None or not counts.exists:
             raise _not_found()
         if session.hidden_until > shard.revision:
             ranking = Ranking(matches=(), total=0, photos=0, revision=shard.revision)
+        elif here:
+            ranking = search()
         else:
-            ranking = await self._ranking(session, shard, search)
+            ranking = await asyncio.get_running_loop().run_in_executor(self._searching, search)
         return ShardAnswer(
             matches=ranking.matches,
             total=ranking.total,
@@ -183,11 +190,6 @@ class Shards:
             pending=counts.pending,
             failed=counts.failed,
         )
-
-    async def _ranking(self, session: HeldSession, shard: Shard, search: Callable[[], Ranking]) -> Ranking:
-        if shard.faces <= _FACES_AT_ONCE and not session.changing:  # or it would wait for the writer's lock
-            return search()
-        return await asyncio.get_running_loop().run_in_executor(self._searching, search)
 
     async def _loaded(self, session_id: SessionId) -> HeldSession:
         """The session with its shard; one load at a time, whoever waits for it."""

@@ -48,7 +48,6 @@ class _Collected:
                 if len(self._events) >= self._size:
                     self._full.set()
                     self._wanted.clear()
-                # Faust hands out what it holds without ever yielding to others: here is where they get their turn.
                 await self._wanted.wait()
         finally:
             self._ended = True

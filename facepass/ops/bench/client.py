@@ -112,10 +112,16 @@ class _Connection:
                 self._socket = socket.create_connection((HOST, self._port), timeout=_ANSWER_SECONDS)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(request)
-            return _answer(self._socket)
+            status, last, answer = _answer(self._socket)
         except (OSError, ValueError) as exc:
             self.close()
             raise TransientError(ErrorCode.INTERNAL, f"no answer: {type(exc).__name__}") from exc
+        except BaseException:
+            self.close()  # or the next request would be answered with the rest of this one's answer
+            raise
+        if last:
+            self.close()
+        return status, answer
 
     def close(self) -> None:
         if self._socket is not None:
@@ -123,23 +129,25 @@ class _Connection:
             self._socket = None
 
 
-_HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) .*?\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL | re.IGNORECASE)
+_HEAD = re.compile(
+    rb"HTTP/1\.1 (\d{3}) [^\r]*\r\n(?:[^\r]+\r\n)*?content-length: (\d+)\r\n(?:[^\r]+\r\n)*\r\n", re.IGNORECASE
+)
 _READ_BYTES = 1 << 18
 
 
-def _answer(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and body; ValueError for the end of the connection before, or no length."""
+def _answer(connection: socket.socket) -> tuple[int, bool, bytes]:
+    """Status, whether it is the connection's last, and body; ValueError for an end before it, or no length."""
     received = bytearray()
     while (head := _HEAD.match(received)) is None:
         if b"\r\n\r\n" in received:
             raise ValueError("no HTTP/1.1, or no length")
         _receive(connection, received)
-    status, length = int(head[1]), int(head[2])
+    status, length, last = int(head[1]), int(head[2]), b"connection: close" in head[0].lower()
     begin = head.end()
     del head  # it holds the bytes as they are
     while len(received) < begin + length:
         _receive(connection, received)
-    return status, bytes(received[begin:])
+    return status, last, bytes(received[begin:])
 
 
 def _receive(connection: socket.socket, received: bytearray) -> None:
