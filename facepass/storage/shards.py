@@ -1,7 +1,7 @@
 """All shards of one serving process: loaded at first use, kept within a memory budget, brought forward.
 
 PostgreSQL is the only source of what a shard holds. Hints and polls say which revision a shard should be at; it
-gets there by a delta. All of this runs in one event loop; searching and applying run in threads.
+gets there by a delta. All of this runs in one event loop; applying, and searching what takes long, run in threads.
 """
 
 import asyncio

@@ -221,10 +221,8 @@ async def test_a_batch_that_may_not_wait_is_handed_out_at_once(broker: str) -> N
 async def test_nothing_is_read_far_ahead_of_a_batch_under_way(broker: str) -> None:
     """What is read and not begun is lost time after a rebalance: somebody else does it too."""
     settings = await with_topics(broker)
-    await publish(settings, 15)
-    worker, begun, sizes = Worker("w"), asyncio.Event(), []
-    go_on = asyncio.Event()
-    app: Any = None
+    await publish(settings, 2)
+    worker, begun, go_on, sizes = Worker("w"), asyncio.Event(), asyncio.Event(), []
 
     async def agent(stream: Any) -> None:
         async for events in batches(stream, size=5, within=0.5):
@@ -235,8 +233,10 @@ async def test_nothing_is_read_far_ahead_of_a_batch_under_way(broker: str) -> No
     app = consuming(settings, worker, agent)
     async with running(worker, app):
         await asyncio.wait_for(begun.wait(), 30)
-        await asyncio.sleep(0.5)
-        assert len(app.consumer.unacked) <= sizes[0] + 1, "more than one event was read ahead"
+        await publish(settings, 13)  # while a batch is under way that is not full
+        await eventually(lambda: len(app.consumer.unacked) > sizes[0])
+        await asyncio.sleep(1)
+        assert len(app.consumer.unacked) == sizes[0] + 1, "one event is read ahead, and no other"
         go_on.set()
         await eventually(lambda: sum(sizes) == 15)
     assert max(sizes) <= 5
