@@ -28,7 +28,7 @@ from facepass.schemas.settings import (
 )
 from facepass.search_api.app import create_app
 from facepass.search_api.control import CONTROL_HOST, create_control_app
-from facepass.search_api.http_protocol import MOST_HEAD_BYTES, BoundedReads
+from facepass.search_api.http_protocol import BoundedReads
 from facepass.search_api.parts import Parts
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
@@ -167,7 +167,6 @@ async def _answer(parts: Parts, server: socket.socket) -> None:
     config = uvicorn.Config(
         create_app(parts),
         http=BoundedReads,
-        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         proxy_headers=False,  # X-Forwarded-For is read by the limits alone, from FACEPASS_TRUSTED_PROXIES
         log_config=None,  # structlog's handlers stay; one line a request comes from the application itself
         access_log=False,

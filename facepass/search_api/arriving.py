@@ -17,10 +17,6 @@ LEAST_BYTES_PER_SECOND = 16 * 1024
 """A body that keeps falling behind this is given up: while it arrives it holds a slot of the searches."""
 
 
-_TOGETHER_BYTES = 256 * 1024
-"""Handed on at once, where they arrive fast: each piece on its way to the form costs the loop some turns."""
-
-
 async def arriving(request: Request) -> AsyncIterator[bytes]:
     """The body, piece by piece.
 
@@ -28,26 +24,21 @@ async def arriving(request: Request) -> AsyncIterator[bytes]:
         PermanentError: `upload_timeout`.
     """
     chunks, loop = request.stream(), asyncio.get_running_loop()
-    begun, received, complete = loop.time(), 0, False
-    while not complete:
-        pieces: list[bytes] = []
-        until = received + _TOGETHER_BYTES
+    begun, received = loop.time(), 0
+    while True:
         allowed = _allowed(received)
         try:
-            async with asyncio.timeout_at(begun + allowed) as limit:
-                while received < until and (chunk := await anext(chunks, None)) is not None:
-                    pieces.append(chunk)
-                    received += len(chunk)
-                    allowed = _allowed(received)
-                    limit.reschedule(begun + allowed)
-                complete = received < until
+            async with asyncio.timeout_at(begun + allowed):
+                chunk = await anext(chunks, None)
         except TimeoutError as exc:
             raise PermanentError(
                 ErrorCode.UPLOAD_TIMEOUT,
                 f"the upload took longer than {allowed:.0f} seconds; send a smaller picture or try again",
             ) from exc
-        if pieces:
-            yield b"".join(pieces)
+        if chunk is None:
+            return
+        received += len(chunk)
+        yield chunk
 
 
 def _allowed(received: int) -> float:

@@ -296,11 +296,12 @@ async def test_slow_bodies_hold_up_nobody_and_end_in_time(served: Served, monkey
     await served.free_again()
 
 
+@pytest.mark.parametrize("length", [(), ("Content-Length: 8000000",)], ids=["no length", "a length too"])
 async def test_a_body_in_chunks_of_one_byte_takes_its_turn_with_others(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: Served, length: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunks = chain(
-        [request(FORM, "Transfer-Encoding: chunked"), b"%x\r\n%b\r\n" % (len(FILE), FILE)],
+        [request(FORM, "Transfer-Encoding: chunked", *length), b"%x\r\n%b\r\n" % (len(FILE), FILE)],
         repeat(b"1\r\na\r\n" * (BLOCK // 6)),
     )
     with monkeypatch.context() as patched:
