@@ -1,7 +1,8 @@
 """From what a shard found to the bytes of the answer."""
 
-import json
 import time
+
+from pydantic_core import to_json
 
 from facepass.schemas.faces import Box
 from facepass.schemas.similarity import similarity_from_cosine
@@ -39,7 +40,7 @@ def search_answer(
         "freshness": _freshness(found, poll_age),
         "query_time_ms": round((time.perf_counter() - begun) * 1000, 2),
     }
-    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return to_json(answer, inf_nan_mode="null")
 
 
 def _match(match: Match, threshold: float, operating_point: float) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
@@ -80,17 +81,17 @@ class _Direct(APIRoute):
     it takes longer than they do. The guards are those of the route and its router: what the application, or an
     inclusion of the router, depends on beside them is not called."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What answers a request."""
-        guards = [depends.dependency for depends in self.dependencies if depends.dependency is not None]
-
-        async def handle(request: Request) -> Response:
-            for guard in guards:
-                await guard(request)
-            response: Response = await self.endpoint(request)
-            return response
-
-        return handle
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        for depends in self.dependencies:
+            if depends.dependency is not None:
+                await depends.dependency(request)
+        response: Response = await self.endpoint(request)
+        await response(scope, receive, send)
 
 
 async def read_form(request: Request, max_bytes: int) -> SearchForm:

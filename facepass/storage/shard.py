@@ -282,7 +282,7 @@ def _search_in_this_thread(
 
 def _matches(cosines: NDArray[np.float32], rows: NDArray[np.void], photos: PhotoIds) -> list[Match]:
     """The winners as objects: the only Python made for each photo, so it is kept short."""
-    boxes = [Box(x=x, y=y, width=width, height=height) for x, y, width, height in rows["box"].tolist()]
+    boxes = map(Box._make, rows["box"].tolist())
     return list(map(Match, photos.take(rows["photo"]), cosines.tolist(), rows["confidence"].tolist(), boxes))
 
 
