@@ -1,6 +1,7 @@
 """Searching over HTTP: the real serving process, idle and while ingest takes all that the machine has left."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -41,7 +42,7 @@ def search_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
     asyncio.run(_fill(site, vectors))
     client, bare = SearchClient(site.port, selfie, _SESSION), Bare(site.engine, selfie, vectors)
     with closing(client):
-        matches = int(client.search()["total_matches"])
+        matches = int(json.loads(client.search())["total_matches"])
         idle, bare_times = in_turns(client.search, bare.search, rounds=sizes.searches, warm_up=3)
         yield from _idle_rows(percentiles(idle), percentiles(bare_times), matches, site.engine, sizes)
         loaded, enough = asyncio.run(_search_under_load(site, sizes, client))

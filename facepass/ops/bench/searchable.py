@@ -1,6 +1,7 @@
 """From an event to an answer: one photo on an idle system, beside nothing but its analysis."""
 
 import asyncio
+import json
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -114,8 +115,9 @@ async def _publish_and_find(
     await asyncio.sleep(_ANALYSIS_SECONDS)
     began = perf_counter()
     await publisher.publish(event)
-    answer = await search
+    found = await search
     seconds = perf_counter() - began
+    answer = json.loads(found)
     if event.photo_id not in {match["photo_id"] for match in answer["matches"]}:
         raise PermanentError(
             ErrorCode.INTERNAL, f"a photo was not found within {_WAIT_MS / 1000:.0f} s: see the logs"
