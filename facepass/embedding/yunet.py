@@ -156,7 +156,8 @@ def _decode_level(
     rows, columns = np.divmod(chosen, width // stride)
     cells = np.stack([columns, rows], axis=1).astype(np.float32)
     centres = (cells + boxes[chosen, :2]) * stride
-    sizes = np.exp(boxes[chosen, 2:]) * stride
+    with np.errstate(over="ignore"):
+        sizes = np.exp(boxes[chosen, 2:]) * stride
     points = (landmarks[chosen].reshape(-1, 5, 2) + cells[:, None]) * stride
     found = np.concatenate([centres - sizes / 2, sizes], axis=1)
     placed = np.isfinite(found).all(axis=1) & np.isfinite(points).all(axis=(1, 2))

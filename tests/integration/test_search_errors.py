@@ -131,6 +131,19 @@ async def test_an_answer_never_leaves_after_the_lease_noted_before_the_shard(
         assert (await stack.search("s1", astronaut_png())).status_code == 200
 
 
+async def test_no_answer_leaves_a_replica_that_has_left(
+    database_settings: DatabaseSettings, engine: FaceEngine
+) -> None:
+    """No deletion waits for it any more, so what it holds may be deleted already."""
+    async with open_search_stack(database_settings, engine) as stack:
+        await stack.index("s1", {"me": astronaut_png()})
+        searching = asyncio.create_task(stack.search("s1", astronaut_png(), min_revision=99, wait_ms=1500))
+        await asyncio.sleep(0.5)
+        assert not searching.done()
+        await stack.parts.replica.close()
+        refused(await searching, 503, "lease_expired")
+
+
 async def test_more_searches_than_slots(database_settings: DatabaseSettings, engine: FaceEngine) -> None:
     one = SearchSettings(searches_at_once=1)
     async with open_search_stack(database_settings, engine, search=one) as stack:

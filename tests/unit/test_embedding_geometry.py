@@ -12,6 +12,7 @@ from facepass.embedding.alignment import ALIGNED_SIZE, TEMPLATE, align, similari
 from facepass.embedding.folding import fold
 from facepass.embedding.packs import open_pack
 from facepass.embedding.quality import Gate, measure, pose
+from facepass.embedding.yunet import OUTPUTS, STRIDES, detect
 from facepass.schemas.faces import Box, Face, LeftOutReason, Quality
 
 
@@ -33,6 +34,29 @@ def test_detections_equal_those_of_opencv(
         assert np.abs(_box(face) - row[:4]).max() < 0.5
         assert np.abs(face.landmarks.ravel() - row[4:14]).max() < 0.5
         assert abs(face.confidence - row[14]) < 1e-3
+
+
+class _OneOfTwo:
+    """A detection network that sees two faces of 8 pixels in the left corners, the upper one of a size that no
+    number holds."""
+
+    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
+        height, width = tensor.shape[2:]
+        cells = [(height // stride) * (width // stride) for stride in STRIDES]
+        outputs = {
+            f"{kind}_{stride}": np.zeros((1, count, size), np.float32)
+            for kind, size in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
+            for stride, count in zip(STRIDES, cells, strict=True)
+        }
+        for cell in (0, cells[0] - width // STRIDES[0]):
+            outputs["cls_8"][0, cell] = outputs["obj_8"][0, cell] = 1
+        outputs["bbox_8"][0, 0, 2:] = 200
+        return [outputs[name] for name in OUTPUTS]
+
+
+def test_a_face_of_infinite_size_is_none() -> None:
+    found = detect(_OneOfTwo(), np.zeros((64, 96, 3), np.uint8), longer_side=640)
+    assert found.boxes.tolist() == [[-4, 52, 8, 8]]
 
 
 def _box(face: Face) -> np.ndarray:
