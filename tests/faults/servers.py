@@ -18,16 +18,6 @@ from facepass.ops.local.ports import free_port
 from facepass.ops.local.postgres import embedded_postgres
 from facepass.schemas.errors import PermanentError
 
-_given: set[int] = set()
-
-
-def own_port() -> int:
-    """A free port that it has not given before: what it is for may not listen there yet."""
-    while (port := free_port()) in _given:
-        pass
-    _given.add(port)
-    return port
-
 
 class PostgresServer:
     """The embedded PostgreSQL, with its settings as for production: what it says it committed must be there."""
@@ -106,11 +96,11 @@ class Kafka:
     """Apache Kafka with one listener of its own for each proxy, which tells clients the proxy's address."""
 
     def __init__(self, directory: Path, loop: LoopThread, *, proxies: int) -> None:
-        behind = [own_port() for _ in range(proxies)]
+        behind = [free_port() for _ in range(proxies)]
         self.proxies = [TcpProxy(loop, tcp_target("127.0.0.1", port)) for port in behind]
         self.broker = ApacheKafka(
             directory=directory,
-            port=own_port(),
+            port=free_port(),
             jars=fetch_jars(),
             more_ports={port: proxy.port for port, proxy in zip(behind, self.proxies, strict=True)},
         )

@@ -13,9 +13,10 @@ from faults.loop_thread import LoopThread
 from faults.pictures import LONGER_SIDE, Picture, put_into_directory
 from faults.processes import Hold, Process, Trick, Wanted, end_all
 from faults.proxies import TcpProxy
-from faults.servers import Kafka, PostgresServer, own_port, postgres_proxy
+from faults.servers import Kafka, PostgresServer, postgres_proxy
 
 from facepass.ops.local.children import start_child
+from facepass.ops.local.ports import free_port
 
 FACEPASS = str(Path(sys.executable).with_name("facepass"))
 TRICKED = str(Path(__file__).with_name("tricked.py"))
@@ -76,7 +77,7 @@ class World:
         return Hold(trick=("hold", point, str(passes), str(file)), file=file)
 
     def serve(self, *, route: int = 0, trick: Trick | None = None, **settings: str) -> Process:
-        port, control_port = own_port(), own_port()
+        port, control_port = free_port(), free_port()
         arguments = ["serve", "--host", "127.0.0.1", "--port", str(port), "--control-port", str(control_port)]
         process = self._start("serve", [*_program(trick), *arguments], port, route, settings)
         process.control_port = control_port
@@ -134,7 +135,7 @@ class World:
         self._left.clear()
 
     def _worker(self, command: str, trick: Trick | None, settings: Mapping[str, str]) -> Process:
-        port = own_port()
+        port = free_port()
         return self._start(command, [*_program(trick), command, "--metrics-port", str(port)], port, 0, settings)
 
     def _start(self, kind: str, command: list[str], port: int, route: int, settings: Mapping[str, str]) -> Process:

@@ -2,7 +2,7 @@
 
 import socket
 
-from facepass.ops.local.ports import listen
+from facepass.ops.local.ports import free_port, listen
 
 
 def test_an_answer_never_waits_for_the_clients_acknowledgement() -> None:
@@ -11,3 +11,8 @@ def test_an_answer_never_waits_for_the_clients_acknowledgement() -> None:
         connection, _address = server.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_free_port_is_given_once() -> None:
+    """Of 600 that the system offers, two are the same nearly always."""
+    assert len({free_port() for _ in range(600)}) == 600

@@ -1,15 +1,22 @@
 """TCP ports of this machine."""
 
 import socket
+from collections import deque
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 
+_given: deque[int] = deque(maxlen=1000)
+"""Ports that somebody here is about to listen on: the system may offer the same one twice in a row."""
+
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on right now."""
-    with socket.create_server((host, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port that nobody listens on right now, and another one each time."""
+    while True:
+        with socket.create_server((host, 0)) as server:
+            port: int = server.getsockname()[1]
+        if port not in _given:
+            _given.append(port)
+            return port
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
