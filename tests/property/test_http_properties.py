@@ -146,10 +146,11 @@ async def test_property_11_every_request_leaves_one_line_without_secrets(
         assert line["duration_ms"] > 0
         assert line["request_id"] == response.headers["x-request-id"]
     assert lines[0]["request_id"] == "from-pixora.42"
-    text = log_lines.getvalue()
-    assert "secret" not in text
+    assert "secret" not in log_lines.getvalue()
+    # without the times: four digits of one are soon four digits of some number
+    text = json.dumps([line | {"timestamp": None, "duration_ms": None} for line in lines])
     assert not any(f"{number:.4f}"[1:] in text for number in embedding[abs(embedding) > 0.01][:20])
-    assert max(map(len, text.splitlines())) < 2000
+    assert max(map(len, log_lines.getvalue().splitlines())) < 2000
 
 
 @pytest.mark.property(11)
