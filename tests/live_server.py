@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from facepass.ops.local.ports import listen
-from facepass.search_api.http_protocol import MOST_HEAD_BYTES, BoundedReads
+from facepass.search_api.http_protocol import BoundedReads
 
 
 @asynccontextmanager
@@ -19,7 +19,6 @@ async def live_server(app: FastAPI) -> AsyncIterator[str]:
         app,
         lifespan="off",
         http=BoundedReads,
-        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         access_log=False,
         log_config=None,
     )

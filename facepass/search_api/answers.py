@@ -40,6 +40,7 @@ def search_answer(
         "freshness": _freshness(found, poll_age),
         "query_time_ms": round((time.perf_counter() - begun) * 1000, 2),
     }
+    # a number that is none, of which no way in is known, becomes null: it is to cost no guest the other photos
     return to_json(answer, inf_nan_mode="null")
 
 

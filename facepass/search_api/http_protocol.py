@@ -61,8 +61,8 @@ class Connection(h11.Connection):
         return event
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """As h11's, but an answer's head goes out with what follows it, if that follows at once: two writes wake
-        the client twice. Where the length is not known beforehand, the body may take its time."""
+        """As h11's, but the head of an answer that says its length waits for what follows it, because two writes
+        wake the client twice. Such an answer is whole when it begins; one without a length may take its time."""
         data = super().send_with_data_passthrough(event)
         if isinstance(event, h11.Response) and b"content-length" in dict(event.headers):
             self._head, data = data or (), []

@@ -1,11 +1,15 @@
 """The connection that lets bodies pass h11 by, beside h11's own: the same requests, the same answers."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from uvicorn import Config
+from uvicorn.server import ServerState
 
 from facepass.search_api.http_protocol import MOST_HEAD_BYTES, BoundedReads, Connection
 
@@ -42,35 +46,44 @@ REQUEST = st.one_of(
 )
 
 
-def heard(connection: h11.Connection, pieces: Iterable[bytes], *, late: bool = False) -> list[Heard]:
-    """What a server hears of bytes that arrive in these pieces.
+When = Literal["early", "at once", "late"]
+"""An answer goes out before the request's body, when that is complete, or when more has arrived behind it."""
 
-    Args:
-        late: it answers a request when the piece after it has arrived, instead of at once.
-    """
+
+def heard(connection: h11.Connection, pieces: Iterable[bytes], when: When = "at once") -> list[Heard]:
+    """What a server hears of bytes that arrive in these pieces, each in the place of the one before."""
     found: list[Heard] = []
     unanswered = False
     for piece in pieces:
-        connection.receive_data(piece)
-        if unanswered:
-            _answer(connection)
-        while (unanswered := _listen(connection, found)) and not late:
-            _answer(connection)
+        place = bytearray(piece)
+        connection.receive_data(place)
+        while True:
+            unanswered = _listen(connection, found, early=when == "early") or unanswered
+            if not unanswered or when == "late":
+                break
+            unanswered = _next(connection, answer=when == "at once")
         if found and found[-1][0] == "error":
             return found
-    while unanswered:
-        _answer(connection)
-        unanswered = _listen(connection, found)
+        while unanswered and when == "late" and len(connection.trailing_data[0]):
+            unanswered = _next(connection, answer=True)
+            unanswered = _listen(connection, found)
+        place[:] = bytes(len(place))
     return found
+
+
+def _next(connection: h11.Connection, *, answer: bool) -> Literal[False]:
+    if answer:
+        _answer(connection)
+    connection.start_next_cycle()
+    return False
 
 
 def _answer(connection: h11.Connection) -> None:
     for event in (ANSWER, h11.Data(data=b"ok"), h11.EndOfMessage()):
         connection.send(event)
-    connection.start_next_cycle()
 
 
-def _listen(connection: h11.Connection, found: list[Heard]) -> bool:
+def _listen(connection: h11.Connection, found: list[Heard], *, early: bool = False) -> bool:
     """Whether it ended with a request that is complete."""
     while True:
         try:
@@ -78,7 +91,7 @@ def _listen(connection: h11.Connection, found: list[Heard]) -> bool:
         except h11.RemoteProtocolError as exc:
             found.append(("error", str(exc).encode()))
             return False
-        if event is h11.NEED_DATA:
+        if event is h11.NEED_DATA or event is h11.PAUSED:
             return False
         if isinstance(event, h11.EndOfMessage):
             found.append(("end", b""))
@@ -89,17 +102,23 @@ def _listen(connection: h11.Connection, found: list[Heard]) -> bool:
         else:
             assert isinstance(event, h11.Request), event
             found.append(("request", bytes(event.target)))
+            if early:
+                _answer(connection)
 
 
-@given(requests=st.lists(REQUEST, max_size=5), cuts=st.lists(st.integers(1, 80), min_size=1), late=st.booleans())
-def test_whatever_arrives_is_heard_as_h11_hears_it(requests: list[bytes], cuts: list[int], late: bool) -> None:
+@given(
+    requests=st.lists(REQUEST, max_size=5),
+    cuts=st.lists(st.integers(1, 80), min_size=1),
+    when=st.sampled_from(get_args(When)),
+)
+def test_whatever_arrives_is_heard_as_h11_hears_it(requests: list[bytes], cuts: list[int], when: When) -> None:
     stream, pieces = b"".join(requests), []
     while stream:
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(stream[:size])
         stream = stream[size:]
-    expected = heard(h11.Connection(h11.SERVER, MOST_HEAD_BYTES), pieces, late=late)
-    assert heard(Connection(), pieces, late=late) == expected
+    expected = heard(h11.Connection(h11.SERVER, MOST_HEAD_BYTES), pieces, when)
+    assert heard(Connection(), pieces, when) == expected
 
 
 @given(body=st.binary(min_size=1, max_size=300), sizes=st.lists(st.integers(1, 50), min_size=1))
@@ -148,7 +167,16 @@ def test_the_head_of_an_answer_that_takes_its_time_goes_out_at_once() -> None:
     assert answered(Connection(), *events) == answered(h11.Connection(h11.SERVER), *events)
 
 
-def test_the_protocol_reads_into_a_buffer_of_its_own() -> None:
-    """asyncio asks the protocol's class how it wants to be given what arrives."""
-    assert hasattr(BoundedReads, "get_buffer")
-    assert hasattr(BoundedReads, "buffer_updated")
+async def test_an_announced_body_is_read_in_large_pieces_and_all_else_in_small_ones() -> None:
+    config = Config(app=lambda *_: None, lifespan="off")  # type: ignore[arg-type]  # what it would answer is no matter
+    protocol = BoundedReads(config, ServerState(), {})
+    assert isinstance(protocol, asyncio.BufferedProtocol), "asyncio goes by the class"
+    small = len(protocol.get_buffer(-1))
+    assert small <= 64 * 1024
+    heard(protocol.conn, [announced(b"x" * 10**7)[: -(10**7)]])
+    large = len(protocol.get_buffer(-1))
+    assert large >= 8 * small
+    heard(protocol.conn, [b"x" * (10**7 - large // 2)])
+    assert len(protocol.get_buffer(-1)) == large // 2, "what comes after the body is not part of the piece"
+    heard(protocol.conn, [b"x" * (large // 2)])
+    assert len(protocol.get_buffer(-1)) == small
