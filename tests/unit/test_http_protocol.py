@@ -61,21 +61,21 @@ def heard(connection: h11.Connection, pieces: Iterable[bytes], when: When = "at 
             unanswered = _listen(connection, found, early=when == "early") or unanswered
             if not unanswered or when == "late":
                 break
-            unanswered = _next(connection, answer=when == "at once")
+            _next(connection, answer=when == "at once")
+            unanswered = False
         if found and found[-1][0] == "error":
             return found
         while unanswered and when == "late" and len(connection.trailing_data[0]):
-            unanswered = _next(connection, answer=True)
+            _next(connection, answer=True)
             unanswered = _listen(connection, found)
         place[:] = bytes(len(place))
     return found
 
 
-def _next(connection: h11.Connection, *, answer: bool) -> Literal[False]:
+def _next(connection: h11.Connection, *, answer: bool) -> None:
     if answer:
         _answer(connection)
     connection.start_next_cycle()
-    return False
 
 
 def _answer(connection: h11.Connection) -> None:

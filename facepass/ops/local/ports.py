@@ -10,7 +10,7 @@ _given: deque[int] = deque(maxlen=1000)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on right now, and another one each time."""
+    """A port that nobody listens on right now, and none of the last thousand given."""
     while True:
         with socket.create_server((host, 0)) as server:
             port: int = server.getsockname()[1]
