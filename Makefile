@@ -46,7 +46,7 @@ FAULTS = seed=$${FACEPASS_FAULT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' 
 	-v -o python_files='fault_*.py test_stateful_model.py'
 
 faults: $(VENV)/ready-dev ## kills, outages, floods of duplicates: nothing is lost; FACEPASS_FAULT_SEED=... repeats a run
-	@$(FAULTS) -n 2 --dist loadfile --no-loadscope-reorder tests/property/test_stateful_model.py tests/faults $(ARGS)
+	@$(FAULTS) -n 2 --dist loadfile --no-loadscope-reorder tests/storage/shards/test_stateful_model.py tests/faults $(ARGS)
 
 soak: $(VENV)/ready-dev ## thirty minutes of sessions created, searched and deleted
 	@FACEPASS_SOAK_SECONDS=1800; export FACEPASS_SOAK_SECONDS; $(FAULTS) tests/faults/fault_14_churn.py $(ARGS)
@@ -56,7 +56,7 @@ check: $(VENV)/ready-dev ## ruff, mypy strict, import-linter, .env.example and l
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/unit/test_packaging.py
+	$(BIN)/python -m pytest -q tests/project/test_packaging.py
 
 format: $(VENV)/ready-dev ## ruff's formatting and its safe mendings
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,10 @@
-"""`facepass bench`: how fast FacePass is beside the bare libraries that it is made of, in the same run.
+"""`facepass bench`: FacePass beside the bare libraries that it is made of, in the same run.
 
-Every row holds ours and bare, measured in turns (ours, bare, ours, bare ...), so that
-noise of the machine hits both.
+Part of the source tree and not of the installed package.
 """
+
+from bench.command import bench
+
+__all__ = [
+    "bench",
+]

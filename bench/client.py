@@ -12,7 +12,7 @@ from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection
 
-from facepass.ops.bench.site import HOST, Site
+from bench.site import HOST, Site
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import SessionId

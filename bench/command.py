@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from facepass.ops.bench.machine import describe_machine, disturbance, versions
-from facepass.ops.bench.report import print_table, to_markdown, wide_console
-from facepass.ops.bench.rows import Row
-from facepass.ops.bench.sizes import PUBLISHED, QUICK, Sizes
-from facepass.ops.local.kafka_kinds import KafkaKind, check_kind
+from bench.machine import describe_machine, disturbance, versions
+from bench.report import print_table, to_markdown, wide_console
+from bench.row import Row
+from bench.sizes import PUBLISHED, QUICK, Sizes
+from facepass.local import KafkaKind, check_kind
 from facepass.schemas.settings import ModelSettings, read_settings
 
 
@@ -73,7 +73,7 @@ def _measure(
     parts: Collection[Part], sizes: Sizes, own: Path | None, kafka: KafkaKind, tell: Callable[[str], None]
 ) -> Iterator[Row]:
     """Rows as they come. What only a benchmark needs is imported here: the command line starts faster without."""
-    from facepass.ops.bench.shards import shard_rows  # noqa: PLC0415
+    from bench.rows import shard_rows  # noqa: PLC0415
 
     with TemporaryDirectory(prefix="facepass-bench-") as made:
         if Part.SHARD in parts:
@@ -92,15 +92,17 @@ def _measure_streams(
     directory: Path,
     tell: Callable[[str], None],
 ) -> Iterator[Row]:
+    from bench.photo_sets import make_photos, own_photos  # noqa: PLC0415
+    from bench.rows import (  # noqa: PLC0415
+        http_rows,
+        ingest_rows,
+        intake_rows,
+        recovery_rows,
+        search_rows,
+        searchable_rows,
+    )
+    from bench.site import open_site  # noqa: PLC0415
     from facepass.embedding import open_engine  # noqa: PLC0415
-    from facepass.ops.bench.http import http_rows  # noqa: PLC0415
-    from facepass.ops.bench.ingest import ingest_rows  # noqa: PLC0415
-    from facepass.ops.bench.intake import intake_rows  # noqa: PLC0415
-    from facepass.ops.bench.photos import make_photos, own_photos  # noqa: PLC0415
-    from facepass.ops.bench.recovery import recovery_rows  # noqa: PLC0415
-    from facepass.ops.bench.search import search_rows  # noqa: PLC0415
-    from facepass.ops.bench.searchable import searchable_rows  # noqa: PLC0415
-    from facepass.ops.bench.site import open_site  # noqa: PLC0415
 
     model, count = read_settings(ModelSettings), sizes.ingest_photos
     if Part.STREAMS in parts:

@@ -10,8 +10,7 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import Box, Embedding, Face, PhotoFaces, Quality
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage import Database, Generation
 from facepass.storage.writes import save_photos
 
 FACES_EACH = 4

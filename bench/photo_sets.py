@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facepass.ops.sample_files import group_file, scikit_image_file
+from facepass.local import group_file, scikit_image_file
 from facepass.schemas.errors import ErrorCode, PermanentError
 
 Picture = NDArray[np.uint8]

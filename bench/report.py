@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from facepass.ops.bench.rows import Row
+from bench.row import Row
 
 _VERDICTS = {True: "met", False: "missed", None: ""}
 _STYLES = {True: "green", False: "bold red", None: ""}

@@ -10,17 +10,14 @@ from pathlib import Path
 
 import psutil
 
+from bench.photo_sets import PhotoSet
 from facepass.embedding import FaceEngine
-from facepass.ops.bench.photos import PhotoSet
-from facepass.ops.local.kafka_kinds import KafkaKind
-from facepass.ops.local.ports import free_port
-from facepass.ops.local.stack import Stack, StackOptions, local_stack
+from facepass.local import KafkaKind, Stack, StackOptions, free_port, local_stack
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.settings import ModelSettings
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage import Database, Generation
 from facepass.storage.writes import read_counts
 
 HOST = "127.0.0.1"

@@ -14,14 +14,14 @@ import hypothesis
 import psycopg
 import pytest
 import structlog
-from kafka_source import apache_kafka_for_tests
 from psycopg import sql
 from pydantic import SecretStr
-from running import Running
+from support.kafka_source import apache_kafka_for_tests
+from support.running import Running
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
-from facepass.ops.local.postgres import DATABASE, embedded_postgres
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
+from facepass.local.postgres import DATABASE, embedded_postgres
 from facepass.schemas.logs import set_up_logs
 from facepass.schemas.settings import DatabaseSettings, LogSettings, ModelSettings
 
@@ -177,7 +177,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The whole system, one a run: embedded PostgreSQL and broker, intake, ingest and serve as processes."""
-    from facepass.ops.local.stack import StackOptions, local_stack  # noqa: PLC0415 - slow to import
+    from facepass.local.stack import StackOptions, local_stack  # noqa: PLC0415 - slow to import
 
     photos = tmp_path_factory.mktemp("photos")
     connections = tmp_path_factory.mktemp("audit") / "connections"
@@ -191,7 +191,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     )
     with ExitStack() as running:
         with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("PYTHONPATH", str(Path(__file__).with_name("audit")), prepend=os.pathsep)
+            environment.setenv("PYTHONPATH", str(Path(__file__).with_name("support") / "audit"), prepend=os.pathsep)
             environment.setenv("FACEPASS_TEST_CONNECTIONS", str(connections))
             environment.setenv("FACEPASS_SWEEP_SECONDS", "1")
             environment.setenv("FACEPASS_API_KEYS", api_key)

@@ -32,7 +32,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 @dead_letters.command("list")
 def list_letters() -> None:
     """Count the open letters by cause: error code and the topic that the events came from."""
-    from facepass.ops.dead_letters import list_letters as run
+    from facepass.cli.operating import list_letters as run
 
     asyncio.run(run())
 
@@ -49,7 +49,7 @@ def show_letters(
     limit: Annotated[int, typer.Option(min=1, help="Letters shown at most.")] = 20,
 ) -> None:
     """Print open letters: why each was given up, where its event came from, its headers, its ids."""
-    from facepass.ops.dead_letters import show_letters as run
+    from facepass.cli.operating import show_letters as run
 
     asyncio.run(
         run(_selection(ids=ids, code=code, topic=topic, session=session, photo=photo, since=since), limit=limit)
@@ -71,7 +71,7 @@ def replay_letters(
 
     Mend the cause first: an event that fails again becomes a new letter. To replay one twice changes nothing.
     """
-    from facepass.ops.dead_letters import replay_letters as run
+    from facepass.cli.operating import replay_letters as run
 
     selection = _selection(ids=ids, code=code, topic=topic, session=session, photo=photo, since=since)
     _demand_a_choice(selection, everything=everything)
@@ -90,7 +90,7 @@ def discard_letters(
     everything: Everything = False,
 ) -> None:
     """Count letters as handled without publishing anything. They stay in their topic as long as it is kept."""
-    from facepass.ops.dead_letters import discard_letters as run
+    from facepass.cli.operating import discard_letters as run
 
     selection = _selection(ids=ids, code=code, topic=topic, session=session, photo=photo, since=since)
     _demand_a_choice(selection, everything=everything)
@@ -121,8 +121,7 @@ def _selection(
     photo: str | None,
     since: str | None,
 ) -> "Selection":
-    from facepass.streams.dead_letters import Selection
-    from facepass.streams.letters import parse_letter_id
+    from facepass.streams.dead_letters import Selection, parse_letter_id
 
     return Selection(
         ids=frozenset(parse_letter_id(one) for one in ids or ()),

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.settings import DatabaseSettings, read_settings
 
 if TYPE_CHECKING:
-    from facepass.storage.api_keys import ApiKey, NewKey
-    from facepass.storage.database import Database
+    from facepass.storage import Database
+    from facepass.storage.callers import ApiKey, NewKey
 
 keys = typer.Typer(help="API keys of the HTTP API: who may index, delete and read.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def create(
     ] = None,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept. It works at once."""
-    from facepass.storage.api_keys import create_key
+    from facepass.storage.callers import create_key
 
     _show(_run(lambda db: create_key(db, name, scope or DEFAULT_SCOPES)))
 
@@ -42,7 +42,7 @@ def create(
 @keys.command("list")
 def list_keys() -> None:
     """Print every key: id, state, scopes, when it was made, last used, when it ends or ended, name."""
-    from facepass.storage.api_keys import read_keys
+    from facepass.storage.callers import read_keys
 
     rows: list[tuple[str, ...]] = [("id", "state", "scopes", "made", "last used", "ends", "name")]
     rows += [_row(key) for key in _run(read_keys)]
@@ -54,7 +54,7 @@ def list_keys() -> None:
 @keys.command("revoke")
 def revoke(key_id: KeyArgument) -> None:
     """Make a key useless for good. Every serving process refuses it within two seconds."""
-    from facepass.storage.api_keys import revoke_key
+    from facepass.storage.callers import revoke_key
 
     _run(lambda db: revoke_key(db, key_id))
     print(f"{key_id} is revoked")
@@ -69,14 +69,14 @@ def rotate(
     ] = 24.0,
 ) -> None:
     """Make a new key of the same name and scopes and print it, this once; the old one goes on for a while."""
-    from facepass.storage.api_keys import rotate_key
+    from facepass.storage.callers import rotate_key
 
     _show(_run(lambda db: rotate_key(db, key_id, timedelta(hours=grace_hours))))
     print(f"{key_id} goes on for {grace_hours:g} hours")
 
 
 def _run(work: "Callable[[Database], Awaitable[T]]") -> T:
-    from facepass.storage.database import open_database
+    from facepass.storage import open_database
 
     async def opened() -> T:
         async with open_database(read_settings(DatabaseSettings)) as db:

@@ -25,7 +25,7 @@ def verify(
     Changes nothing, --repair aside, and may run while the system works: a difference counts only if it is there
     again at a second look. Status 1 when there is any, also when it was repaired.
     """
-    from facepass.ops.verify.run import run_verify  # noqa: PLC0415
+    from facepass.cli.verifying import run_verify
 
     only = None if session is None else SessionId(check_id(session, "--session"))
     if asyncio.run(run_verify(replica or [], only, repair=repair, patience=patience)):

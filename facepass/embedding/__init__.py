@@ -7,15 +7,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from facepass.embedding.decoding import Picture, decode_image
+    from facepass.embedding.browser_detector import browser_weights, browser_weights_key
+    from facepass.embedding.decoding import Picture, decode_image, read_checked_header
     from facepass.embedding.engine import FaceEngine, open_engine, read_spec
+    from facepass.embedding.folding import fold
+    from facepass.embedding.packs import open_pack
 
-__all__ = ["FaceEngine", "Picture", "decode_image", "open_engine", "read_spec"]
+__all__ = [
+    "FaceEngine",
+    "Picture",
+    "browser_weights",
+    "browser_weights_key",
+    "decode_image",
+    "fold",
+    "open_engine",
+    "open_pack",
+    "read_checked_header",
+    "read_spec",
+]
 
-_DECODING = frozenset({"Picture", "decode_image"})
+_MODULES = {
+    "Picture": "decoding",
+    "browser_weights": "browser_detector",
+    "browser_weights_key": "browser_detector",
+    "decode_image": "decoding",
+    "fold": "folding",
+    "open_pack": "packs",
+    "read_checked_header": "decoding",
+}
+"""Where a name is that is not the engine's."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{'decoding' if name in _DECODING else 'engine'}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'engine')}"), name)

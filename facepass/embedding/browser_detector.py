@@ -19,7 +19,7 @@ _UNUSED = "multi_level_kps"
 """The landmarks' branch: a hint needs boxes only."""
 
 
-def browser_detector() -> bytes:
+def browser_weights() -> bytes:
     """Weights and bias of each convolution in the graph's order, as little-endian 16-bit floats (0.1 MB).
 
     The landmarks' branch is left out; which layers there are, `page/static/js/detector.js` knows.
@@ -34,6 +34,6 @@ def browser_detector() -> bytes:
     return np.concatenate(values).astype("<f2").tobytes()
 
 
-def browser_detector_key() -> str:
-    """Changes with the bytes of `browser_detector`, and is known without making them."""
+def browser_weights_key() -> str:
+    """Changes with the bytes of `browser_weights`, and is known without making them."""
     return f"{open_pack(_PACK).detector.sha256}-{BROWSER_DETECTOR_VERSION}"

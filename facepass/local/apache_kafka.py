@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facepass.ops.local.broker import answers
-from facepass.ops.local.children import Child, last_lines, run_child, start_child, stop_children
-from facepass.ops.local.ports import bracketed, free_port, reachable
+from facepass.local.broker import answers
+from facepass.local.children import Child, last_lines, run_child, start_child, stop_children
+from facepass.local.ports import bracketed, free_port, reachable
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 
 VERSION = "4.3.0"

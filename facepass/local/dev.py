@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from facepass.ops.local.kafka_kinds import KafkaKind
-from facepass.ops.local.stack import Stack, StackOptions, local_stack
-from facepass.schemas.access import Scope
+from facepass.local.kafka_kinds import KafkaKind
+from facepass.local.stack import Stack, StackOptions, local_stack
+from facepass.schemas.callers import Scope
 from facepass.schemas.settings import AccessSettings, read_settings
-from facepass.storage.api_keys import create_first_key
-from facepass.storage.database import open_database
+from facepass.storage import open_database
+from facepass.storage.callers import create_first_key
 
 _LOOK_SECONDS = 0.2
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from facepass.ops.local.apache_kafka import VERSION, apache_kafka, jars_are_there, missing_for_apache_kafka
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.children import Child
+from facepass.local.apache_kafka import VERSION, apache_kafka, jars_are_there, missing_for_apache_kafka
+from facepass.local.broker import embedded_broker
+from facepass.local.children import Child
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.settings import KafkaSettings
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from facepass.ops.local.children import Child, last_lines, start_child, stop_children
-from facepass.ops.local.kafka_kinds import KafkaKind, check_kind, local_kafka
-from facepass.ops.local.ports import bracketed, check_port, free_port, reachable
-from facepass.ops.local.postgres import embedded_postgres
+from facepass.local.children import Child, last_lines, start_child, stop_children
+from facepass.local.kafka_kinds import KafkaKind, check_kind, local_kafka
+from facepass.local.ports import bracketed, check_port, free_port, reachable
+from facepass.local.postgres import embedded_postgres
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings
 from facepass.storage.migrations import migrate
-from facepass.streams.topics import create_topics
+from facepass.streams.kafka import create_topics
 
 _START_PATIENCE_SECONDS = 180.0
 _STOP_PATIENCE_SECONDS = 15.0

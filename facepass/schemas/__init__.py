@@ -1,4 +1,22 @@
 """Every contract between the parts: ids, events, faces, ledger, HTTP bodies, errors, settings, metrics, logs.
 
-Imports nothing else of FacePass.
+Imports nothing else of FacePass. Here, and in `http`, the files are the doors: each is one contract,
+and is imported by its own name.
 """
+
+__all__ = [
+    "callers",
+    "differences",
+    "errors",
+    "events",
+    "faces",
+    "http",
+    "ids",
+    "ledger",
+    "logs",
+    "metrics",
+    "photo_errors",
+    "photo_urls",
+    "settings",
+    "similarity",
+]

@@ -1,6 +1,15 @@
-"""The HTTP API: `create_app(parts)` builds it."""
+"""The HTTP API: one FastAPI application, and a second one for the control port.
+
+The only importer of FastAPI. Searches the shards and publishes events; writes no row of a photo.
+"""
 
 from facepass.search_api.app import create_app
+from facepass.search_api.control import CONTROL_HOST, create_control_app
 from facepass.search_api.parts import Parts
 
-__all__ = ["Parts", "create_app"]
+__all__ = [
+    "CONTROL_HOST",
+    "Parts",
+    "create_app",
+    "create_control_app",
+]

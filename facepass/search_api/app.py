@@ -7,21 +7,24 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from fastapi import FastAPI
 
 from facepass import __version__
-from facepass.search_api.access.guard import Guard
-from facepass.search_api.access.headers import SecurityHeaders, add_cors
-from facepass.search_api.docs import DocumentedApp, add_docs
-from facepass.search_api.errors import answer_errors
-from facepass.search_api.explain import explain_routes
+from facepass.search_api.access import Guard, SecurityHeaders, add_cors
+from facepass.search_api.http import (
+    PREFIXES,
+    DocumentedApp,
+    DrainRefused,
+    RequestLog,
+    SegmentPaths,
+    Slots,
+    add_docs,
+    answer_errors,
+)
 from facepass.search_api.indexing import index_routes
 from facepass.search_api.legacy import legacy_routes
-from facepass.search_api.middleware import DrainRefused, RequestLog
 from facepass.search_api.page import page_routes
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import PREFIXES, SegmentPaths
 from facepass.search_api.probes import probe_routes
-from facepass.search_api.search import search_routes
+from facepass.search_api.searching import explain_routes, search_routes
 from facepass.search_api.sessions import session_routes
-from facepass.search_api.slots import Slots
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

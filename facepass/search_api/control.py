@@ -10,11 +10,11 @@ from fastapi import FastAPI, Query
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from facepass import __version__
-from facepass.schemas.control import HeldShards, Reloaded, ShardContents
 from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.http.control_bodies import HeldShards, Reloaded, ShardContents
 from facepass.schemas.ids import SessionId, check_id
 from facepass.schemas.logs import get_logger
-from facepass.search_api.errors import answer_errors
+from facepass.search_api.http import answer_errors
 from facepass.search_api.parts import Parts
 from facepass.storage.shards import Shards
 

@@ -5,19 +5,11 @@ from dataclasses import dataclass
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.events import EventPublisher
-from facepass.schemas.settings import (
-    AccessSettings,
-    IndexingSettings,
-    LeaseSettings,
-    PageSettings,
-    SearchSettings,
-)
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
-from facepass.storage.outcomes import Outcomes
-from facepass.storage.replica import Replica
-from facepass.storage.shards import Shards
-from facepass.storage.uploads import UploadStore
+from facepass.schemas.settings import AccessSettings, IndexingSettings, LeaseSettings, PageSettings, SearchSettings
+from facepass.storage import Database, Generation
+from facepass.storage.photos import UploadStore
+from facepass.storage.shards import Replica, Shards
+from facepass.use_cases import Outcomes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from facepass import __version__
 from facepass.schemas.errors import FacePassError
-from facepass.schemas.http import HealthAnswer, ReadyAnswer
+from facepass.schemas.http.search_bodies import HealthAnswer, ReadyAnswer
 from facepass.search_api.parts import Parts
-from facepass.storage.database import Database
+from facepass.storage import Database
 
 Endpoint = Callable[[], Awaitable[Response]]
 

@@ -17,9 +17,7 @@ from facepass.schemas.events import IndexUpdate
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total
 from facepass.schemas.settings import KafkaSettings, LeaseSettings
-from facepass.streams.faust_app import add_agent, new_app, stop_app
-from facepass.streams.records import record_from_message
-from facepass.streams.topics import check_topics
+from facepass.streams.kafka import add_agent, check_topics, new_app, record_from_message, stop_app
 
 _log = get_logger(__name__)
 

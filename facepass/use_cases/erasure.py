@@ -14,10 +14,9 @@ from typing import Any
 from facepass.schemas.events import EventPublisher, PhotoDeleted, SessionDeleted
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import LeaseSettings
-from facepass.storage.database import Connection, Database
-from facepass.storage.replica import wait_until_unserved
-from facepass.storage.statements import load_statements
-from facepass.storage.uploads import UploadStore
+from facepass.storage import Connection, Database, load_statements
+from facepass.storage.photos import UploadStore
+from facepass.storage.shards import wait_until_unserved
 
 _STATEMENTS = load_statements("erasure")
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState, UpdateStatus
-from facepass.storage.outcomes import FENCED, KnownPhoto, Outcome
+from facepass.use_cases.outcomes import FENCED, KnownPhoto, Outcome
 
 _FINAL = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
 """What comes of the same object again and again; a photo that failed may succeed when it is tried again."""

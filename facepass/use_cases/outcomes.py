@@ -18,9 +18,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState, UpdateStatus
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import index_calls_waiting, index_outcomes_total
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
-from facepass.storage.statements import load_statements
+from facepass.storage import Database, Generation, load_statements
 
 _log = get_logger(__name__)
 

@@ -20,7 +20,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The rows of one quick run of everything."""
     directory = tmp_path_factory.mktemp("bench")
     environment = os.environ | {"FACEPASS_CACHE_DIR": str(directory / "packs"), "TMPDIR": str(directory)}
-    command = [sys.executable, "-m", "facepass.ops.cli", "bench", "--quick", "--json"]
+    command = [sys.executable, "-m", "facepass", "bench", "--quick", "--json"]
     result = subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=900, check=False, cwd=directory
     )
@@ -104,14 +104,14 @@ def test_the_search_found_the_person_who_was_put_there(rows: list[dict[str, Any]
 
 
 def test_what_bench_measures_can_be_chosen_and_nothing_else_is_accepted(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facepass.ops.cli", "bench", "everything"]
+    command = [sys.executable, "-m", "facepass", "bench", "everything"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert "ingest" in result.stderr
 
 
 def test_a_missed_goal_fails_only_when_asked_to(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facepass.ops.cli", "bench", "shard", "--quick", "--markdown", "--strict"]
+    command = [sys.executable, "-m", "facepass", "bench", "shard", "--quick", "--markdown", "--strict"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     result = subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=900, check=False, cwd=tmp_path

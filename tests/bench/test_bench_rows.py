@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from facepass.ops.bench.photos import LONGER_SIDES, make_photos, own_photos
-from facepass.ops.bench.report import print_table, to_markdown
-from facepass.ops.bench.rows import Goal, Row, at_least, at_most, below, rate_within, reaches, skipped
-from facepass.ops.bench.timing import in_turns, percentiles
+from bench.photo_sets import LONGER_SIDES, make_photos, own_photos
+from bench.report import print_table, to_markdown
+from bench.row import Goal, Row, at_least, at_most, below, rate_within, reaches, skipped
+from bench.timing import in_turns, percentiles
 from facepass.schemas.errors import ErrorCode, PermanentError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance
 
-from facepass.ops.sample_files import group_file, scikit_image_file
+from facepass.local.sample_files import group_file, scikit_image_file
 
 FRAME = (1280, 960)
 _FRAMES = 4

@@ -15,12 +15,12 @@ import pytest_asyncio
 from browser.cameras import write_camera
 from browser.guests import PHONE, REPORT_VIOLATIONS, Guest
 from playwright.async_api import Browser, Playwright, async_playwright, expect
-from running import Running, new_session
+from support.running import Running, new_session
 
-from facepass.ops.demo.photo_host import photo_host
-from facepass.ops.demo.samples import Session, write_samples
-from facepass.ops.local.children import last_lines, start_child, stop_children
-from facepass.ops.local.ports import free_port
+from facepass.local.children import last_lines, start_child, stop_children
+from facepass.local.demo.photo_host import photo_host
+from facepass.local.demo.samples import Session, write_samples
+from facepass.local.ports import free_port
 
 CHROMIUM = shutil.which("chromium")
 
@@ -121,7 +121,7 @@ def serving(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 environment = running.environment() | {f"FACEPASS_{n.upper()}": v for n, v in settings.items()}
                 port = free_port()
                 url = f"http://127.0.0.1:{port}"
-                program = [sys.executable, "-m", "facepass.ops.cli", "serve", "--port", str(port)]
+                program = [sys.executable, "-m", "facepass", "serve", "--port", str(port)]
                 child = start_child("serve", program, log=logs / f"{port}.log", env=environment)
                 opened.callback(stop_children, [child], patience=30.0)
                 _wait_until_ready(url, child)

@@ -7,9 +7,9 @@ import pytest
 from browser.conftest import Event, NewGuest, Server
 from PIL import Image, ImageOps
 from playwright.async_api import Page, expect
-from samples import astronaut_jpeg, astronaut_png, group_jpeg
+from support.samples import astronaut_jpeg, astronaut_png, group_jpeg
 
-from facepass.ops.sample_files import scikit_image_file
+from facepass.local.sample_files import scikit_image_file
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

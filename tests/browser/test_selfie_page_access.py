@@ -8,7 +8,7 @@ import pytest
 from browser.conftest import Event, NewGuest, Server
 from browser.guests import Guest
 from playwright.async_api import expect
-from samples import astronaut_png, group_jpeg
+from support.samples import astronaut_png, group_jpeg
 
 from facepass.embedding import FaceEngine
 

@@ -9,9 +9,9 @@ from browser.conftest import Event, NewGuest, Server, announce
 from browser.guests import Guest
 from playwright.async_api import Download, expect
 from pydantic import SecretStr
-from running import Running, new_session
-from samples import astronaut_png
-from search_stack import event as photo_event
+from support.running import Running, new_session
+from support.samples import astronaut_png
+from support.search_stack import event as photo_event
 
 from facepass.embedding import read_spec
 from facepass.schemas.settings import DatabaseSettings, ModelSettings

@@ -9,14 +9,14 @@ import pytest
 from browser.conftest import Event, NewGuest, Server, announce
 from playwright.async_api import expect
 from pydantic import SecretStr
-from running import Running, new_session
-from samples import astronaut_png, coffee_png
+from support.running import Running, new_session
+from support.samples import astronaut_png, coffee_png
 
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings
-from facepass.search_api.access.tokens import make_token
+from facepass.search_api.access.session_tokens import make_token
+from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import open_database
-from facepass.storage.token_secrets import read_secret
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -11,15 +11,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from facepass.ops.cli import app
-from facepass.ops.unknown_settings import unknown_settings
+from facepass.cli.command_line import app
+from facepass.cli.unknown_settings import unknown_settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "Makefile")
 
 
 def _facepass(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "facepass.ops.cli", *arguments]
+    command = [sys.executable, "-m", "facepass", *arguments]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
@@ -123,7 +123,7 @@ def test_only_strangers_are_unknown_settings() -> None:
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], told: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facepass.ops.cli", *arguments]
+    command = [sys.executable, "-m", "facepass", *arguments]
     environment = os.environ | {"COLUMNS": "200"}
     result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode > 0

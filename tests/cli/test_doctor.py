@@ -11,7 +11,7 @@ from facepass.schemas.settings import DatabaseSettings
 
 
 def _doctor(**environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "facepass.ops.cli", "doctor"]
+    command = [sys.executable, "-m", "facepass", "doctor"]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
@@ -43,7 +43,7 @@ def test_all_is_well_on_prepared_stores(database_settings: DatabaseSettings, kaf
         "FACEPASS_KAFKA": kafka,
         "FACEPASS_PHOTOS": str(tmp_path),
     }
-    command = [sys.executable, "-m", "facepass.ops.cli", "topics", "create"]
+    command = [sys.executable, "-m", "facepass", "topics", "create"]
     subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
     result = _doctor(**environment)
     assert result.returncode == 0, result.stdout

@@ -11,10 +11,10 @@ import cv2
 import psycopg
 import pytest
 
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.settings import DatabaseSettings
-from facepass.search_api.access.tokens import read_token
-from facepass.storage.api_keys import create_first_key, hash_key, read_keys, revoke_key
+from facepass.search_api.access.session_tokens import read_token
+from facepass.storage.callers.api_keys import create_first_key, hash_key, read_keys, revoke_key
 from facepass.storage.database import open_database
 
 
@@ -32,7 +32,7 @@ class Facepass:
 
     def __call__(self, *arguments: str, status: int = 0, **settings: str) -> "subprocess.CompletedProcess[str]":
         result = subprocess.run(
-            [sys.executable, "-m", "facepass.ops.cli", *arguments],
+            [sys.executable, "-m", "facepass", *arguments],
             env=os.environ | {"FACEPASS_DATABASE": self.database, "COLUMNS": "200"} | settings,
             cwd=self._directory,
             capture_output=True,

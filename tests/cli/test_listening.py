@@ -2,7 +2,7 @@
 
 import socket
 
-from facepass.ops.local.ports import free_port, listen
+from facepass.local.ports import free_port, listen
 
 
 def test_an_answer_never_waits_for_the_clients_acknowledgement() -> None:

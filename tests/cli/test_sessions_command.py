@@ -1,8 +1,8 @@
 """`facepass sessions`: what an operator sees of a session, and the receipt of a deletion."""
 
 import pytest
-from running import Running, found, new_session
-from samples import astronaut_jpeg, group_jpeg
+from support.running import Running, found, new_session
+from support.samples import astronaut_jpeg, group_jpeg
 
 
 @pytest.fixture(scope="module")

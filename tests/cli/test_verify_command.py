@@ -5,8 +5,8 @@ import threading
 
 import psycopg
 import pytest
-from running import Running, found, new_session
-from samples import astronaut_jpeg, group_jpeg
+from support.running import Running, found, new_session
+from support.samples import astronaut_jpeg, group_jpeg
 
 
 def verify(running: Running, *arguments: str) -> "subprocess.CompletedProcess[str]":

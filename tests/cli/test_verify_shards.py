@@ -9,22 +9,22 @@ import faiss
 import httpx
 import numpy as np
 import pytest
-from ledger import Storage, open_storage, random_vector
-from live_server import live_server
-from shard_rows import index
 from structlog.testing import capture_logs
+from support.ledger import Storage, open_storage, random_vector
+from support.live_server import live_server
+from support.shard_rows import index
 
-from facepass.ops.verify.scope import Scope
-from facepass.ops.verify.shards import ShardReport, compare_shards
+from facepass.cli.verifying.scope import Scope
+from facepass.cli.verifying.shard_comparison import ShardReport, compare_shards
 from facepass.schemas import metrics
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.search_api.control import create_control_app
 from facepass.search_api.parts import Parts
-from facepass.storage.replica import Replica
-from facepass.storage.shard import Shard
-from facepass.storage.shards import Shards
-from facepass.storage.verification import read_contents
+from facepass.storage.reads.verification import read_contents
+from facepass.storage.shards.replica import Replica
+from facepass.storage.shards.shard import Shard
+from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import delete_photo
 
 S = SessionId("свадьба/1")
@@ -116,7 +116,7 @@ async def _now(storage: Storage) -> Any:
 
 
 async def test_a_large_shard_is_hashed_in_pieces(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facepass.storage.shard_digest._CHUNK_FACES", 2)
+    monkeypatch.setattr("facepass.storage.shards.digest._CHUNK_FACES", 2)
     rows = await read_contents(serving.storage.db, serving.storage.generation, S)
     assert await serving.shards.inspection.contents(S) == rows
     assert rows.faces == 6
@@ -133,7 +133,7 @@ async def test_a_shard_that_changes_between_two_pieces_is_begun_anew(
         self._revision += 1 < len(looked) <= changes
         return some_faces(self, start, count)
 
-    monkeypatch.setattr("facepass.storage.shard_digest._CHUNK_FACES", 2)
+    monkeypatch.setattr("facepass.storage.shards.digest._CHUNK_FACES", 2)
     monkeypatch.setattr(Shard, "some_faces", changing)
     contents = await serving.shards.inspection.contents(S)
     if changes == 1000:

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
-from ledger import SPEC, Storage, at, open_storage, outcome, photo_event, random_vector
-from shard_rows import index
+from support.ledger import SPEC, Storage, at, open_storage, outcome, photo_event, random_vector
+from support.shard_rows import index
 
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import DatabaseSettings
-from facepass.storage.verification import compare_tables, find_strays
+from facepass.storage.reads.verification import compare_tables, find_strays
 from facepass.storage.writes import delete_photo, delete_session, register_photos, save_photos
 
 S = SessionId("s")

@@ -7,20 +7,20 @@ from datetime import datetime
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
-from ledger import Storage, at, open_storage, photo_event, random_vector
-from shard_rows import index
-from streams_support import commit, with_topics
+from support.ledger import Storage, at, open_storage, photo_event, random_vector
+from support.shard_rows import index
+from support.streams_support import commit, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
-from facepass.ops.verify.run import report_differences
-from facepass.ops.verify.scope import Scope
-from facepass.ops.verify.topics import compare_topics
+from facepass.cli.verifying.scope import Scope
+from facepass.cli.verifying.topic_comparison import compare_topics
+from facepass.cli.verifying.verification_run import report_differences
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.events import PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings
 from facepass.storage.writes import delete_photo, delete_session, register_photos
-from facepass.streams.intake import INTAKE_GROUP
+from facepass.streams.intake.intake_process import INTAKE_GROUP
 
 Sent = tuple[str, dict[str, object] | bytes]
 
@@ -163,7 +163,7 @@ async def test_a_row_that_comes_a_moment_later_is_no_difference(
     async def meanwhile(_seconds: float) -> None:
         await delete_session(storage.db, storage.generation, SessionId("t"), at(5))
 
-    monkeypatch.setattr("facepass.ops.verify.scope.asyncio.sleep", meanwhile)
+    monkeypatch.setattr("facepass.cli.verifying.scope.asyncio.sleep", meanwhile)
     assert await found(storage, kafka_settings) == []
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from samples import astronaut_jpeg, astronaut_png, group_jpeg
+from support.samples import astronaut_jpeg, astronaut_png, group_jpeg
 
 from facepass.embedding import decode_image
 from facepass.embedding.decoders import DecoderPool, DecodingLimits
@@ -258,7 +258,7 @@ def test_decoders_end_with_their_parent_however_it_ends() -> None:
     script = """
 import os, signal, sys
 sys.path[:0] = sys.argv[1:]
-from samples import astronaut_jpeg
+from support.samples import astronaut_jpeg
 from facepass.embedding.decoders import DecoderPool
 pool = DecoderPool(1)
 with pool.decoded(astronaut_jpeg(), max_pixels=10**7):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from samples import astronaut_jpeg
+from support.samples import astronaut_jpeg
 
 from facepass.embedding import decode_image
 from facepass.embedding.headers import read_header

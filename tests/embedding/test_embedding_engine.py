@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import astronaut_jpeg, group_jpeg
+from support.samples import astronaut_jpeg, group_jpeg
 
 from facepass.embedding import FaceEngine, open_engine, read_spec
 from facepass.embedding.packs import open_pack

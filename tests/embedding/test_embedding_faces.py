@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from people import ALTERATIONS, altered_jpeg, read_labels, single_person
 from PIL import Image
-from scenes import Person, background, close_up, cosines, face_at, group_scene, jpeg, scaled, set_into
+from support.people import ALTERATIONS, altered_jpeg, read_labels, single_person
+from support.scenes import Person, background, close_up, cosines, face_at, group_scene, jpeg, scaled, set_into
 
 from facepass.embedding import FaceEngine, decode_image, open_engine
 from facepass.schemas.faces import Face, LeftOutReason, PhotoFaces, SelfieFace

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import astronaut_jpeg, group_jpeg
+from support.samples import astronaut_jpeg, group_jpeg
 
 from facepass.embedding import FaceEngine, decode_image
 from facepass.embedding.alignment import ALIGNED_SIZE, TEMPLATE, align, similarity_to_template

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from hostile import KINDS, Hostile, hostile_files, portrait, saved
 from PIL import Image
-from running import PATIENCE_SECONDS, Running, found, new_session
-from samples import astronaut_jpeg, astronaut_png, group_jpeg
-from search_stack import SearchStack, open_search_stack
+from support.hostile import KINDS, Hostile, hostile_files, portrait, saved
+from support.running import PATIENCE_SECONDS, Running, found, new_session
+from support.samples import astronaut_jpeg, astronaut_png, group_jpeg
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine, open_engine
 from facepass.schemas.errors import ErrorCode, PermanentError

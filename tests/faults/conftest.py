@@ -13,7 +13,7 @@ from faults.pictures import Picture, make_pictures
 from faults.reading import Vectors
 from faults.suite import OpenScene, Scene, open_scene
 
-from facepass.ops.local.apache_kafka import missing_for_apache_kafka
+from facepass.local.apache_kafka import missing_for_apache_kafka
 
 
 def _seed() -> int:

@@ -8,7 +8,7 @@ import pytest
 from faults.processes import DEFAULT_LEASE, INGEST, INTAKE, Wanted
 from faults.suite import Scene
 
-from facepass.ops.local.apache_kafka import ApacheKafka
+from facepass.local.apache_kafka import ApacheKafka
 
 SERVE = Wanted(kind="serve", settings=DEFAULT_LEASE)
 FROZEN_SECONDS = 30.0

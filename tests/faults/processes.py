@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from faults.waiting import wait_for
 
-from facepass.ops.local.children import Child, last_lines
+from facepass.local.children import Child, last_lines
 
 STARTS_WITHIN = 90.0
 """Seconds for a process to be ready on a busy machine; nothing is asserted about it."""

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 from faults.loop_thread import LoopThread
 from faults.proxies import TcpProxy, tcp_target, unix_target
 
-from facepass.ops.local.apache_kafka import ApacheKafka, fetch_jars
-from facepass.ops.local.ports import free_port
-from facepass.ops.local.postgres import embedded_postgres
+from facepass.local.apache_kafka import ApacheKafka, fetch_jars
+from facepass.local.ports import free_port
+from facepass.local.postgres import embedded_postgres
 from facepass.schemas.errors import PermanentError
 
 

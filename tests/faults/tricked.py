@@ -129,7 +129,7 @@ def _at_commit(function: Any) -> Any:
 def fetched() -> None:
     """A photo's bytes are here, nothing is made of them yet."""
     for adapter in ("DirectoryPhotoStore", "S3PhotoStore"):
-        _wrap("facepass.storage.photo_store", f"{adapter}.fetch", _after)
+        _wrap("facepass.storage.photos.photo_store", f"{adapter}.fetch", _after)
 
 
 def embedded() -> None:
@@ -147,7 +147,7 @@ def inside_transaction() -> None:
 
 def after_commit() -> None:
     """A batch is committed, its updates are not published."""
-    _wrap("facepass.streams.publisher", "Publisher.publish_all", _before)
+    _wrap("facepass.streams.kafka.publisher", "Publisher.publish_all", _before)
 
 
 def before_offset_commit() -> None:
@@ -159,12 +159,12 @@ def shard_load() -> None:
     """A shard is half read."""
     import facepass.storage.shards  # noqa: F401, PLC0415
 
-    _wrap("facepass.storage.deltas", "read_delta", _after)
+    _wrap("facepass.storage.shards.deltas", "read_delta", _after)
 
 
 def searched() -> None:
     """A search has its matches from the shard, its answer has not left."""
-    _wrap("facepass.storage.shards", "Shards.search", _after)
+    _wrap("facepass.storage.shards.shards", "Shards.search", _after)
 
 
 def _named(*points: Callable[[], None]) -> dict[str, Callable[[], None]]:
@@ -197,7 +197,7 @@ def main() -> None:
     else:
         (POINTS | SERVE_POINTS)[point]()
     sys.argv = ["facepass", *sys.argv[separator + 1 :]]
-    from facepass.ops.cli import main as run  # noqa: PLC0415 - after the points are set
+    from facepass.cli import main as run  # noqa: PLC0415 - after the points are set
 
     run()
 

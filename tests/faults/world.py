@@ -15,8 +15,8 @@ from faults.processes import Hold, Process, Trick, Wanted, end_all
 from faults.proxies import TcpProxy
 from faults.servers import Kafka, PostgresServer, postgres_proxy
 
-from facepass.ops.local.children import start_child
-from facepass.ops.local.ports import free_port
+from facepass.local.children import start_child
+from facepass.local.ports import free_port
 
 FACEPASS = str(Path(sys.executable).with_name("facepass"))
 TRICKED = str(Path(__file__).with_name("tricked.py"))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from facepass.ops.demo.samples import write_samples
+from facepass.local.demo.samples import write_samples
 
 
 def _demo(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "facepass.ops.cli", "demo", "--exit", *arguments]
+    command = [sys.executable, "-m", "facepass", "demo", "--exit", *arguments]
     (cwd / "tmp").mkdir(exist_ok=True)
     environment = os.environ | {"TMPDIR": str(cwd / "tmp"), "COLUMNS": "120"}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)

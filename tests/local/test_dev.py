@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from dev_process import DevProcess, command, running_dev
+from support.dev_process import DevProcess, command, running_dev
 
-from facepass.ops.demo.samples import Session, write_samples
-from facepass.ops.local.ports import check_port, free_port
+from facepass.local.demo.samples import Session, write_samples
+from facepass.local.ports import check_port, free_port
 
 
 @pytest.fixture(scope="module")

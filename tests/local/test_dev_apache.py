@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from dev_process import command, running_dev
-from streams_support import read_topic
+from support.dev_process import command, running_dev
+from support.streams_support import read_topic
 
-from facepass.ops.demo.samples import write_samples
-from facepass.ops.local.apache_kafka import missing_for_apache_kafka
-from facepass.ops.local.kafka_kinds import KafkaKind
-from facepass.ops.local.ports import free_port
+from facepass.local.apache_kafka import missing_for_apache_kafka
+from facepass.local.demo.samples import write_samples
+from facepass.local.kafka_kinds import KafkaKind
+from facepass.local.ports import free_port
 from facepass.schemas.events import PhotoIndexed
 
 JAVA_PACKAGE = "Debian: openjdk-17-jre-headless"

@@ -12,10 +12,10 @@ import psutil
 import psycopg
 import pytest
 
-from facepass.ops.local.broker import answers, embedded_broker
-from facepass.ops.local.children import last_lines, start_child, stop_children
-from facepass.ops.local.ports import check_port, free_port
-from facepass.ops.local.postgres import embedded_postgres
+from facepass.local.broker import answers, embedded_broker
+from facepass.local.children import last_lines, start_child, stop_children
+from facepass.local.ports import check_port, free_port
+from facepass.local.postgres import embedded_postgres
 from facepass.schemas.errors import PermanentError
 
 

@@ -3,9 +3,9 @@
 import inspect
 
 import pytest
-from kafka_source import IMAGE, Source, choose, container_environment, docker_engine
+from support.kafka_source import IMAGE, Source, choose, container_environment, docker_engine
 
-from facepass.ops.local.apache_kafka import SETTINGS
+from facepass.local.apache_kafka import SETTINGS
 
 
 @pytest.mark.parametrize(

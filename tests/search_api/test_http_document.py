@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_stack import open_search_stack
+from support.search_stack import open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.settings import DatabaseSettings

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
-from samples import astronaut_png, coffee_png, group_jpeg
-from search_stack import SearchStack, open_search_stack
+from support.samples import astronaut_png, coffee_png, group_jpeg
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.faces import Box
-from facepass.schemas.http import SearchAnswer, SessionStatus
+from facepass.schemas.http.search_bodies import SearchAnswer, SessionStatus
 from facepass.schemas.settings import DatabaseSettings
 from facepass.schemas.similarity import cosine_from_similarity
-from facepass.search_api.answers import search_answer
-from facepass.search_api.selfies import Query
-from facepass.storage.shard import Match, ShardAnswer
+from facepass.search_api.searching.search_answers import search_answer
+from facepass.search_api.searching.selfies import Query
+from facepass.storage.shards.shard import Match, ShardAnswer
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from samples import astronaut_png, coffee_png
-from search_stack import SearchStack, open_search_stack
+from support.samples import astronaut_png, coffee_png
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.settings import DatabaseSettings
-from facepass.search_api.errors import STATUSES
+from facepass.search_api.http.errors import STATUSES
 
 Document = dict[str, Any]
 

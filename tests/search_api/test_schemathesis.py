@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from facepass.ops.local.ports import free_port
-from facepass.ops.local.stack import Stack, StackOptions, local_stack
+from facepass.local.ports import free_port
+from facepass.local.stack import Stack, StackOptions, local_stack
 
 SEED = os.environ.get("FACEPASS_SCHEMATHESIS_SEED", "1")
 EXAMPLES = os.environ.get("FACEPASS_SCHEMATHESIS_EXAMPLES", "5")

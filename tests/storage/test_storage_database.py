@@ -12,9 +12,9 @@ import pytest
 from alembic.script import ScriptDirectory
 from faults.loop_thread import LoopThread
 from faults.proxies import TcpProxy, unix_target
-from ledger import SPEC, at, face, open_storage, outcome, photo_event, random_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
+from support.ledger import SPEC, at, face, open_storage, outcome, photo_event, random_vector
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.ids import SessionId

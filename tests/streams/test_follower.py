@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from streams_support import eventually, kafka_settings, topic_names, with_topics
 from structlog.testing import capture_logs
+from support.streams_support import eventually, kafka_settings, topic_names, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ids import SessionId
@@ -21,7 +21,7 @@ from facepass.schemas.ledger import UpdateStatus
 from facepass.schemas.settings import LeaseSettings
 from facepass.streams import follower as follower_module
 from facepass.streams.follower import build_follower
-from facepass.streams.publisher import open_publisher
+from facepass.streams.kafka.publisher import open_publisher
 
 LEASE = LeaseSettings(poll_seconds=0.05)
 

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import psutil
 
-from facepass.ops.local.kafka_kinds import KafkaKind
-from facepass.ops.local.ports import free_port
+from facepass.local.kafka_kinds import KafkaKind
+from facepass.local.ports import free_port
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.publisher import open_publisher
+from facepass.streams.kafka.publisher import open_publisher
 
 STOP_SECONDS = 60.0
 """Longer than any stop takes on a busy machine; only a process that hangs is slower."""
@@ -82,7 +82,7 @@ def command(
     options = {"--port": port, "--kafka-port": kafka_port, "--data-dir": data_dir, "--photos": photos}
     options |= {"--kafka": kafka}
     arguments = [str(part) for option in options.items() for part in option]
-    return [sys.executable, "-m", "facepass.ops.cli", "dev", *arguments]
+    return [sys.executable, "-m", "facepass", "dev", *arguments]
 
 
 @contextmanager

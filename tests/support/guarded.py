@@ -5,13 +5,13 @@ from typing import Annotated
 import httpx
 from fastapi import Depends, FastAPI, Request
 
-from facepass.schemas.access import Caller, Scope
+from facepass.schemas.callers import Caller, Scope
 from facepass.schemas.ids import SessionId
 from facepass.search_api import Parts
 from facepass.search_api.access.guard import Guard
-from facepass.search_api.access.headers import SecurityHeaders
-from facepass.search_api.errors import answer_errors
-from facepass.search_api.middleware import RequestLog
+from facepass.search_api.access.response_headers import SecurityHeaders
+from facepass.search_api.http.errors import answer_errors
+from facepass.search_api.http.middleware import RequestLog
 
 
 def guarded_app(parts: Parts) -> tuple[FastAPI, Guard]:

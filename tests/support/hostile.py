@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
-from samples import astronaut_jpeg
+from support.samples import astronaut_jpeg
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 

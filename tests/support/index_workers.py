@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from search_stack import NO_PHOTOS, ORIGIN, SearchStack, open_search_stack
+from support.search_stack import NO_PHOTOS, ORIGIN, SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode, TransientError

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from facepass.ops.local.apache_kafka import SETTINGS, VERSION, apache_kafka, missing_for_apache_kafka
-from facepass.ops.local.broker import answers
-from facepass.ops.local.ports import free_port
+from facepass.local.apache_kafka import SETTINGS, VERSION, apache_kafka, missing_for_apache_kafka
+from facepass.local.broker import answers
+from facepass.local.ports import free_port
 
 IMAGE = f"apache/kafka:{VERSION}"
 CONTROLLER_PORT = 29093

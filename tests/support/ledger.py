@@ -10,15 +10,7 @@ from typing import Any
 import numpy as np
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.faces import (
-    Box,
-    Face,
-    GenerationSpec,
-    LeftOutFace,
-    LeftOutReason,
-    PhotoFaces,
-    Quality,
-)
+from facepass.schemas.faces import Box, Face, GenerationSpec, LeftOutFace, LeftOutReason, PhotoFaces, Quality
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.settings import DatabaseSettings

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from facepass.ops.local.ports import listen
-from facepass.search_api.http_protocol import BoundedReads
+from facepass.local.ports import listen
+from facepass.search_api.http.protocol import BoundedReads
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facepass.ops.local.ports import free_port
+from facepass.local.ports import free_port
 
 PATIENCE_SECONDS = 60.0
 

@@ -50,7 +50,7 @@ class Running:
     def facepass(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of `facepass` on this system."""
         return subprocess.run(
-            [sys.executable, "-m", "facepass.ops.cli", *arguments],
+            [sys.executable, "-m", "facepass", *arguments],
             env=self.environment(),
             capture_output=True,
             text=True,

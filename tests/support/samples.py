@@ -4,7 +4,7 @@ from functools import cache
 
 import cv2
 
-from facepass.ops.sample_files import group_file, scikit_image_file
+from facepass.local.sample_files import group_file, scikit_image_file
 
 
 @cache

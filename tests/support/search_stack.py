@@ -27,17 +27,17 @@ from facepass.schemas.settings import (
     ShardSettings,
 )
 from facepass.search_api import Parts, create_app
-from facepass.search_api.access.tokens import make_token
+from facepass.search_api.access.session_tokens import make_token
+from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
-from facepass.storage.outcomes import Outcomes
-from facepass.storage.photo_store import open_photo_store
-from facepass.storage.replica import Replica
-from facepass.storage.shards import Shards
-from facepass.storage.token_secrets import read_secret
-from facepass.storage.uploads import UploadStore
+from facepass.storage.photos.photo_store import open_photo_store
+from facepass.storage.photos.uploads import UploadStore
+from facepass.storage.shards.replica import Replica
+from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import register_photos, save_photos, update_session
-from facepass.streams.late_publisher import LatePublisher
+from facepass.streams.kafka.reconnecting_publisher import LatePublisher
+from facepass.use_cases.outcomes import Outcomes
 
 NO_PHOTOS = PhotoStoreSettings(photos="/nonexistent/photos")
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import psycopg
-from ledger import Storage, face, outcome, photo_event
 from numpy.typing import NDArray
 from psycopg import sql
+from support.ledger import Storage, face, outcome, photo_event
 
 from facepass.schemas.errors import TransientError
 from facepass.schemas.settings import DatabaseSettings

@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
 
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.topics import create_topics
-from facepass.streams.worker import Worker
+from facepass.streams.kafka.topics import create_topics
+from facepass.streams.process.worker import Worker
 
 SESSION_SECONDS = 2.0
 """The embedded broker answers a group join after half of this."""

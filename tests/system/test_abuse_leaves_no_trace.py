@@ -15,21 +15,21 @@ import httpx
 import numpy as np
 import pytest
 from faults.scanner import Needles, find, needles
-from hostile import hostile_files, saved
 from PIL import Image
 from pydantic import SecretStr
-from running import PATIENCE_SECONDS, Running, new_session
-from samples import astronaut_jpeg
-from streams_support import read_topic, topic_names
+from support.hostile import hostile_files, saved
+from support.running import PATIENCE_SECONDS, Running, new_session
+from support.samples import astronaut_jpeg
+from support.streams_support import read_topic, topic_names
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings
-from facepass.search_api.access.tokens import make_token
-from facepass.storage.api_keys import create_key
+from facepass.search_api.access.session_tokens import make_token
+from facepass.storage.callers.api_keys import create_key
+from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import open_database
-from facepass.storage.token_secrets import read_secret
 
 LEAST_SECRET = 16
 """Characters of a key or token: shorter parts of one say nothing."""

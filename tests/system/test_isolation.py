@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from running import Running, found, new_session
-from samples import astronaut_jpeg
+from support.running import Running, found, new_session
+from support.samples import astronaut_jpeg
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 
@@ -85,7 +85,7 @@ def test_property_2_the_whole_system_answers_where_nothing_but_its_own_parts_can
     tmp_path: Path,
 ) -> None:
     flags = CLONE_NEWNET | (0 if os.getuid() == 0 else CLONE_NEWUSER)
-    command = ["-m", "facepass.ops.cli", "demo", "--exit", "--output", str(tmp_path / "result.png")]
+    command = ["-m", "facepass", "demo", "--exit", "--output", str(tmp_path / "result.png")]
     result = subprocess.run(
         [sys.executable, "-c", CUT_OFF, str(flags), *command],
         capture_output=True,

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from people import ALTERATIONS, altered_jpeg, read_labels, single_person
-from running import Running, found, new_session
+from support.people import ALTERATIONS, altered_jpeg, read_labels, single_person
+from support.running import Running, found, new_session
 
 LOSSES_ALLOWED = {"mirrored": 0, "darkened": 0, "half size": 0, "rotated by 15 degrees": 0}
 """Missed (selfie, photo) pairs of altered photos; wrong matches are never allowed."""

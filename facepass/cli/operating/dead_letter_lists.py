@@ -4,9 +4,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from facepass.schemas.settings import KafkaSettings, read_settings
-from facepass.streams.dead_letters import Selection, handle_letters, open_letters
-from facepass.streams.letters import Handled, Letter
-from facepass.streams.publisher import open_publisher
+from facepass.streams.dead_letters import Handled, Letter, Selection, handle_letters, open_letters
+from facepass.streams.kafka import open_publisher
 
 _Cause = tuple[str, str]
 """Error code, and the topic that the events came from."""

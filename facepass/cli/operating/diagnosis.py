@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.text import Text
 
+from facepass.cli.unknown_settings import unknown_settings
 from facepass.embedding import open_engine, read_spec
-from facepass.ops.unknown_settings import unknown_settings
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.settings import (
     GROUPS,
@@ -22,10 +22,9 @@ from facepass.schemas.settings import (
     PhotoStoreSettings,
     read_settings,
 )
-from facepass.storage.database import open_database
-from facepass.storage.generations import find_generation
-from facepass.storage.photo_store import open_photo_store
-from facepass.streams.topics import check_topics, topic_specs
+from facepass.storage import find_generation, open_database
+from facepass.storage.photos import open_photo_store
+from facepass.streams.kafka import check_topics, topic_specs
 
 _PROBE_KEY = "facepass-doctor-probe"
 """A photo that no store has: to be told so is proof of access."""

@@ -12,10 +12,10 @@ from segno.encoder import DataOverflowError
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, PageSettings, read_settings
-from facepass.search_api.access.tokens import make_token
-from facepass.storage.database import open_database
-from facepass.storage.session_reports import read_session
-from facepass.storage.token_secrets import read_secret
+from facepass.search_api.access import make_token
+from facepass.storage import open_database
+from facepass.storage.callers import read_secret
+from facepass.storage.reads import read_session
 
 _LOCAL = "http://localhost:8000"
 """Where the API is for guests, if FACEPASS_PUBLIC_URL does not say."""

@@ -14,21 +14,13 @@ from facepass.schemas.settings import (
     PhotoStoreSettings,
     read_settings,
 )
-from facepass.storage.database import Database, open_database
-from facepass.storage.erasure import Receipt, Target, erase
-from facepass.storage.generations import Generation, open_generation
-from facepass.storage.photo_store import open_photo_store
-from facepass.storage.replica import LEASE_MARGIN_SECONDS
-from facepass.storage.session_reports import (
-    SessionFacts,
-    UnfinishedPhoto,
-    read_photo,
-    read_session,
-    read_unfinished,
-)
-from facepass.storage.uploads import UploadStore
+from facepass.storage import Database, Generation, open_database, open_generation
+from facepass.storage.photos import UploadStore, open_photo_store
+from facepass.storage.reads import SessionFacts, UnfinishedPhoto, read_photo, read_session, read_unfinished
+from facepass.storage.shards import LEASE_MARGIN_SECONDS
 from facepass.storage.writes import read_counts
-from facepass.streams.publisher import open_publisher
+from facepass.streams.kafka import open_publisher
+from facepass.use_cases import Receipt, Target, erase
 
 _LISTED = 50
 """Photos that `show` lists; it says when there are more."""

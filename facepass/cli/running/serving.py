@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from facepass.cli.running.core_dumps import forbid_core_dumps
 from facepass.embedding import FaceEngine, open_engine
-from facepass.ops.core_dumps import forbid_core_dumps
-from facepass.ops.local.ports import listen
+from facepass.local import listen
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import (
     AccessSettings,
@@ -26,21 +26,15 @@ from facepass.schemas.settings import (
     ShardSettings,
     read_settings,
 )
-from facepass.search_api.app import create_app
-from facepass.search_api.control import CONTROL_HOST, create_control_app
-from facepass.search_api.http_protocol import BoundedReads
-from facepass.search_api.parts import Parts
-from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
-from facepass.storage.outcomes import Outcomes
-from facepass.storage.photo_store import open_photo_store
-from facepass.storage.replica import Replica
-from facepass.storage.shards import Shards
-from facepass.storage.uploads import UploadStore
-from facepass.streams.follower import build_follower
-from facepass.streams.late_publisher import open_publisher_later
-from facepass.streams.retry import until_available
-from facepass.streams.worker import open_waiting
+from facepass.search_api import CONTROL_HOST, Parts, create_app, create_control_app
+from facepass.search_api.http import BoundedReads
+from facepass.storage import open_database, open_generation
+from facepass.storage.photos import UploadStore, open_photo_store
+from facepass.storage.shards import Replica, Shards
+from facepass.streams import build_follower
+from facepass.streams.kafka import open_publisher_later
+from facepass.streams.process import open_waiting, until_available
+from facepass.use_cases import Outcomes
 
 _log = get_logger(__name__)
 

@@ -6,9 +6,9 @@ import sys
 import threading
 from collections.abc import Coroutine
 
+from facepass.cli.exit_statuses import exit_status
+from facepass.cli.running.core_dumps import forbid_core_dumps
 from facepass.embedding import open_engine, read_spec
-from facepass.ops.core_dumps import forbid_core_dumps
-from facepass.ops.exit_statuses import exit_status
 from facepass.schemas.settings import (
     DatabaseSettings,
     GuardSettings,

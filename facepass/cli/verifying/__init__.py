@@ -1,1 +1,7 @@
-"""`facepass verify`: compares topics, ledger, rows and the shards of running replicas."""
+"""`facepass verify`: topics against the ledger, rows against counters, shards against rows. Changes nothing."""
+
+from facepass.cli.verifying.verification_run import run_verify
+
+__all__ = [
+    "run_verify",
+]

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from facepass.ops.verify.scope import Scope, twice
+from facepass.cli.verifying.scope import Scope, twice
 from facepass.schemas.differences import Difference
-from facepass.storage.verification import compare_tables, count_sessions, find_strays, list_sessions
+from facepass.storage.reads import compare_tables, count_sessions, find_strays, list_sessions
 
 _PAGE = 50
 """Sessions read in one snapshot: a long one would keep PostgreSQL from clearing up behind the writers."""

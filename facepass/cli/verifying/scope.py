@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from facepass.schemas.differences import Difference
 from facepass.schemas.ids import SessionId
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage import Database, Generation
 
 _AGAIN_SECONDS = 0.5
 """Between two looks at a difference."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from facepass.ops.verify.scope import Scope
-from facepass.schemas.control import HeldShards, Reloaded, ShardContents
+from facepass.cli.verifying.scope import Scope
 from facepass.schemas.differences import Difference, Part
 from facepass.schemas.errors import ErrorCode, TransientError
+from facepass.schemas.http.control_bodies import HeldShards, Reloaded, ShardContents
 from facepass.schemas.ids import SessionId
-from facepass.storage.verification import place, read_contents
+from facepass.storage.reads import place, read_contents
 
 _ANSWER_SECONDS = 120.0
 """A digest of the largest sessions takes seconds; on a busy machine more."""

@@ -5,16 +5,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from facepass.ops.verify.scope import Scope, twice
+from facepass.cli.verifying.scope import Scope, twice
 from facepass.schemas.differences import Difference, Part
 from facepass.schemas.errors import PermanentError
 from facepass.schemas.events import Event, PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import KafkaSettings
-from facepass.storage.verification import Unaccounted, place, unaccounted_photos, unfenced_deletions
+from facepass.storage.reads import Unaccounted, place, unaccounted_photos, unfenced_deletions
 from facepass.streams.intake import INTAKE_GROUP
-from facepass.streams.records import Record, photo_event
-from facepass.streams.topic_reader import TopicReader, open_topic_reader
+from facepass.streams.kafka import Record, TopicReader, open_topic_reader, photo_event
 
 E = TypeVar("E", bound=Event)
 

@@ -2,16 +2,15 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from facepass.cli.verifying.ledger_comparison import compare_ledger
+from facepass.cli.verifying.scope import Scope
+from facepass.cli.verifying.shard_comparison import ShardReport, compare_shards
+from facepass.cli.verifying.topic_comparison import compare_topics
 from facepass.embedding import read_spec
-from facepass.ops.verify.ledger import compare_ledger
-from facepass.ops.verify.scope import Scope
-from facepass.ops.verify.shards import ShardReport, compare_shards
-from facepass.ops.verify.topics import compare_topics
 from facepass.schemas.differences import Difference
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings, read_settings
-from facepass.storage.database import open_database
-from facepass.storage.generations import Generation, find_generation
+from facepass.storage import Generation, find_generation, open_database
 
 
 async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repair: bool, patience: float) -> int:

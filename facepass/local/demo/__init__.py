@@ -1,1 +1,7 @@
-"""`facepass demo`: the main job from photo event to matches, on sample photos or the user's own."""
+"""`facepass demo`: the main job on sample photos, from events to a contact sheet. Nothing else uses it."""
+
+from facepass.local.demo.show import run_demo
+
+__all__ = [
+    "run_demo",
+]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from facepass.schemas.http import MatchBody
+from facepass.schemas.http.search_bodies import MatchBody
 
 _COLUMNS = 4
 _SHOWN = 24

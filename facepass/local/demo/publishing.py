@@ -6,18 +6,16 @@ from datetime import UTC, datetime
 from functools import partial
 
 from facepass.embedding import read_spec
-from facepass.ops.demo.samples import Sample
-from facepass.ops.local.stack import Stack
+from facepass.local.demo.samples import Sample
+from facepass.local.stack import Stack
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoEvent, PhotoState
 from facepass.schemas.settings import ModelSettings, read_settings
-from facepass.storage.database import Connection, open_database
-from facepass.storage.generations import open_generation
-from facepass.storage.writes.rows import read_rows
-from facepass.storage.writes.verdicts import Row
-from facepass.streams.publisher import open_publisher
+from facepass.storage import Connection, open_database, open_generation
+from facepass.storage.writes import Row, read_rows
+from facepass.streams.kafka import open_publisher
 
 SESSION_ID = SessionId("demo")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance
 
-from facepass.ops.sample_files import group_file, scikit_image_file
+from facepass.local.sample_files import group_file, scikit_image_file
 
 ASTRONAUT = "astronaut"
 _LEFT = frozenset({"first", "second", "third"})

@@ -13,19 +13,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from facepass.ops.demo.contact_sheet import Band, write_contact_sheet
-from facepass.ops.demo.indexing import SESSION_ID, publish, wait_until_settled
-from facepass.ops.demo.photo_host import photo_host
-from facepass.ops.demo.samples import Sample, Selfie, Session, write_samples
-from facepass.ops.dev import stop_on_signals, watch
-from facepass.ops.local.kafka_kinds import KafkaKind
-from facepass.ops.local.ports import free_port
-from facepass.ops.local.stack import Stack, StackOptions, local_stack
+from facepass.local.demo.contact_sheet import Band, write_contact_sheet
+from facepass.local.demo.photo_host import photo_host
+from facepass.local.demo.publishing import SESSION_ID, publish, wait_until_settled
+from facepass.local.demo.samples import Sample, Selfie, Session, write_samples
+from facepass.local.dev import stop_on_signals, watch
+from facepass.local.kafka_kinds import KafkaKind
+from facepass.local.ports import free_port
+from facepass.local.stack import Stack, StackOptions, local_stack
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
-from facepass.schemas.http import SearchAnswer
+from facepass.schemas.http.search_bodies import SearchAnswer
 from facepass.schemas.ids import check_id
 from facepass.schemas.ledger import PhotoState
-from facepass.storage.writes.verdicts import Row
+from facepass.storage.writes import Row
 
 _HOST = "127.0.0.1"
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})

@@ -6,8 +6,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from facepass.schemas.http import BoxBody, Count, Id, WarningBody
-from facepass.schemas.http_sessions import LeftOutFaceBody, PhotoErrorBody
+from facepass.schemas.http.search_bodies import BoxBody, Count, Id, WarningBody
+from facepass.schemas.http.session_bodies import LeftOutFaceBody, PhotoErrorBody
 from facepass.schemas.ids import PhotoIdField
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.similarity import DEFAULT_THRESHOLD

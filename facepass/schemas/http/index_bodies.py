@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.http import Count, Id
+from facepass.schemas.http.search_bodies import Count, Id
 from facepass.schemas.ids import PhotoIdField, SessionIdField
 
 MAX_BATCH_PHOTOS = 2000

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from facepass.schemas.faces import LeftOutReason
-from facepass.schemas.http import BoxBody, Count, Id
+from facepass.schemas.http.search_bodies import BoxBody, Count, Id
 from facepass.schemas.ids import PhotoIdField
 from facepass.schemas.ledger import PhotoState
 

@@ -17,16 +17,16 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from facepass.schemas.access import Caller, Scope
+from facepass.schemas.callers import Caller, Scope
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
 from facepass.search_api.access.addresses import client_address, counted_as, read_proxies
-from facepass.search_api.access.headers import STANDING
-from facepass.search_api.access.keys import KeyRing
-from facepass.search_api.access.limits import Limit, Limits
+from facepass.search_api.access.key_ring import KeyRing
+from facepass.search_api.access.rate_limits import Limit, Limits
 from facepass.search_api.access.refusals import note_refusal
-from facepass.search_api.access.tokens import SessionTokens, invalid_token
-from facepass.search_api.errors import RETRY_AFTER_DETAIL
+from facepass.search_api.access.response_headers import STANDING
+from facepass.search_api.access.session_tokens import SessionTokens, invalid_token
+from facepass.search_api.http import RETRY_AFTER_DETAIL
 from facepass.search_api.parts import Parts
 
 KEY_ERRORS = (ErrorCode.KEY_REQUIRED, ErrorCode.SCOPE_REQUIRED, ErrorCode.DATABASE_UNAVAILABLE)

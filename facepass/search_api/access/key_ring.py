@@ -10,12 +10,12 @@ import hmac
 import time
 from collections.abc import Sequence
 
-from facepass.schemas.access import Caller, Scope
+from facepass.schemas.callers import Caller, Scope
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.logs import get_logger
 from facepass.search_api.access.refusals import note_refusal
-from facepass.storage.api_keys import ApiKey, hash_key, note_use, read_keys
-from facepass.storage.database import Database
+from facepass.storage import Database
+from facepass.storage.callers import ApiKey, hash_key, note_use, read_keys
 
 _log = get_logger(__name__)
 

@@ -16,8 +16,8 @@ import jwt
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.logs import get_logger
-from facepass.storage.database import Database
-from facepass.storage.token_secrets import read_secret
+from facepass.storage import Database
+from facepass.storage.callers import read_secret
 
 _log = get_logger(__name__)
 

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facepass.schemas import metrics
 from facepass.schemas.logs import get_logger
-from facepass.search_api.errors import error_response, internal_error
-from facepass.search_api.paths import PREFIXES
+from facepass.search_api.http.errors import error_response, internal_error
+from facepass.search_api.http.paths import PREFIXES
 
 log = get_logger(__name__)
 

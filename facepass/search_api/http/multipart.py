@@ -15,7 +15,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.http import MAX_SELFIES, SearchParameters
+from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchParameters
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

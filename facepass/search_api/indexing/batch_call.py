@@ -10,22 +10,21 @@ import structlog
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
-from facepass.schemas.access import Caller
+from facepass.schemas.callers import Caller
 from facepass.schemas.errors import FacePassError, PermanentError
-from facepass.schemas.http_index import BatchToIndex
+from facepass.schemas.http.index_bodies import BatchToIndex
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.logs import get_logger
-from facepass.search_api.access.guard import Guard
-from facepass.search_api.indexing.bodies import BATCH_BODY_BYTES, check_s3_key, read_json
-from facepass.search_api.indexing.keeping import Call, Kept, as_response, hash_of, keeping, once, read_key
-from facepass.search_api.indexing.measuring import Measured, measured
-from facepass.search_api.indexing.plans import events, make_plan
-from facepass.search_api.indexing.streaming import HEARTBEAT, EventStream, event, event_of_text, wants_events
-from facepass.search_api.indexing.verdicts import Batch
+from facepass.search_api.access import Guard
+from facepass.search_api.http import Slots
+from facepass.search_api.indexing.call_metrics import Measured, measured
+from facepass.search_api.indexing.event_stream import HEARTBEAT, EventStream, event, event_of_text, wants_events
+from facepass.search_api.indexing.idempotency import Call, Kept, as_response, hash_of, keeping, once, read_key
+from facepass.search_api.indexing.index_answers import Batch
+from facepass.search_api.indexing.wanted import BATCH_BODY_BYTES, check_s3_key, read_json
 from facepass.search_api.parts import Parts
-from facepass.search_api.slots import Slots
-from facepass.storage.idempotency import KeptAnswer
-from facepass.storage.outcomes import Outcome, read_photos
+from facepass.storage.callers import KeptAnswer
+from facepass.use_cases import Outcome, events, make_plan, read_photos
 
 _log = get_logger(__name__)
 

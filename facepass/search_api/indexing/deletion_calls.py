@@ -6,18 +6,17 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Response
 
-from facepass.schemas.access import Caller
+from facepass.schemas.callers import Caller
 from facepass.schemas.errors import ErrorCode, TransientError
-from facepass.schemas.http_index import DeletionAnswer
+from facepass.schemas.http.index_bodies import DeletionAnswer
 from facepass.schemas.ids import PhotoIdField, SessionIdField
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import index_calls_waiting
-from facepass.search_api.access.guard import Guard
-from facepass.search_api.indexing.measuring import measured
+from facepass.search_api.access import Guard
+from facepass.search_api.http import PhotoInPath, SessionInPath, Slots
+from facepass.search_api.indexing.call_metrics import measured
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import PhotoInPath, SessionInPath
-from facepass.search_api.slots import Slots
-from facepass.storage.erasure import Receipt, Target, erase
+from facepass.use_cases import Receipt, Target, erase
 
 _log = get_logger(__name__)
 

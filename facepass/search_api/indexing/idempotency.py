@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 
 from fastapi import Request, Response
 
-from facepass.schemas.access import Caller
+from facepass.schemas.callers import Caller
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import idempotent_replays_total
-from facepass.search_api.errors import STATUSES, error_body
+from facepass.search_api.http import STATUSES, error_body
 from facepass.search_api.parts import Parts
-from facepass.storage.idempotency import Claim, KeptAnswer, claim_key
+from facepass.storage.callers import Claim, KeptAnswer, claim_key
 
 _log = get_logger(__name__)
 

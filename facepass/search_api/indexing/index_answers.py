@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
-from facepass.schemas.http_index import BatchAnswer, BatchError, BatchProgress, IndexAnswer
+from facepass.schemas.http.index_bodies import BatchAnswer, BatchError, BatchProgress, IndexAnswer
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.ledger import UpdateStatus
 from facepass.schemas.photo_errors import photo_error_message
-from facepass.storage.outcomes import Outcome
+from facepass.use_cases import Outcome
 
 _NO_FACE = (UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
 

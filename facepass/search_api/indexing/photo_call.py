@@ -10,21 +10,19 @@ from urllib.parse import quote
 import structlog
 from fastapi import Depends, Request, Response
 
-from facepass.schemas.access import Caller
+from facepass.schemas.callers import Caller
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.http_index import IndexPending, PhotoToIndex, PhotoToUpload
+from facepass.schemas.http.index_bodies import IndexPending, PhotoToIndex, PhotoToUpload
 from facepass.schemas.ledger import UpdateStatus
-from facepass.search_api.access.guard import Guard
-from facepass.search_api.indexing.bodies import Wanted, is_form, read_wanted
-from facepass.search_api.indexing.keeping import Call, as_response, hash_of, once, read_key
-from facepass.search_api.indexing.measuring import measured
-from facepass.search_api.indexing.plans import Plan, events, make_plan
-from facepass.search_api.indexing.verdicts import index_answer
+from facepass.search_api.access import Guard
+from facepass.search_api.http import PREFIXES, Slots
+from facepass.search_api.indexing.call_metrics import measured
+from facepass.search_api.indexing.idempotency import Call, as_response, hash_of, once, read_key
+from facepass.search_api.indexing.index_answers import index_answer
+from facepass.search_api.indexing.wanted import Wanted, is_form, read_wanted
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import PREFIXES
-from facepass.search_api.slots import Slots
-from facepass.storage.idempotency import KeptAnswer
-from facepass.storage.outcomes import Outcome, read_photos
+from facepass.storage.callers import KeptAnswer
+from facepass.use_cases import Outcome, Plan, events, make_plan, read_photos
 
 UPLOADS_AT_ONCE = 16
 """Images in memory at most, of 10 MB each."""

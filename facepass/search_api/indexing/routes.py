@@ -3,15 +3,14 @@
 from fastapi import APIRouter
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.http_index import BatchAnswer, DeletionAnswer, IndexAnswer, IndexPending
-from facepass.search_api.access.guard import KEY_ERRORS, LIMIT_ERRORS, Guard
-from facepass.search_api.errors import documented
-from facepass.search_api.indexing.batch import batch_body, batch_endpoint
-from facepass.search_api.indexing.deletions import delete_photo_endpoint, delete_session_endpoint
-from facepass.search_api.indexing.photo import photo_body, photo_endpoint
-from facepass.search_api.indexing.streaming import EVENTS
+from facepass.schemas.http.index_bodies import BatchAnswer, DeletionAnswer, IndexAnswer, IndexPending
+from facepass.search_api.access import KEY_ERRORS, LIMIT_ERRORS, Guard
+from facepass.search_api.http import Slots, documented
+from facepass.search_api.indexing.batch_call import batch_body, batch_endpoint
+from facepass.search_api.indexing.deletion_calls import delete_photo_endpoint, delete_session_endpoint
+from facepass.search_api.indexing.event_stream import EVENTS
+from facepass.search_api.indexing.photo_call import photo_body, photo_endpoint
 from facepass.search_api.parts import Parts
-from facepass.search_api.slots import Slots
 
 CALLS_AT_ONCE = 256
 """Calls that wait at most: far more than one key may begin in the time that they wait."""

@@ -2,8 +2,8 @@
 
 An event is a session whose id is the event's UUID: `POST /events/` announces that session as Pixora announces
 its own, an upload is the upload of any other photo, and both searches are `POST /search`. To take the routes out,
-delete this module, `schemas/http_legacy.py`, `storage/legacy_events.py` with its statements, their tests, and the
-line of `app.py` that names it; a migration then drops the table and its trigger.
+delete this room, `schemas/http/legacy_bodies.py`, `storage/callers/legacy_events.py` with its statements, the
+tests, and the line of `app.py` that names it; a migration then drops the table and its trigger.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,13 +20,12 @@ from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
-from facepass.embedding.decoding import read_checked_header
-from facepass.schemas.access import Scope as KeyScope
+from facepass.embedding import read_checked_header
+from facepass.schemas.callers import Scope as KeyScope
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import SessionUpdated
-from facepass.schemas.http import SearchAnswer, SearchParameters
-from facepass.schemas.http_index import IndexAnswer, IndexPending
-from facepass.schemas.http_legacy import (
+from facepass.schemas.http.index_bodies import IndexAnswer, IndexPending
+from facepass.schemas.http.legacy_bodies import (
     EventBody,
     EventList,
     EventPage,
@@ -34,20 +33,23 @@ from facepass.schemas.http_legacy import (
     EventUploadFields,
     NewEvent,
 )
+from facepass.schemas.http.search_bodies import SearchAnswer, SearchParameters
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.search_api.access.guard import GUEST_ERRORS, KEY_ERRORS, LIMIT_ERRORS, Guard
-from facepass.search_api.errors import documented
-from facepass.search_api.forms import SearchForm, checked_fields
-from facepass.search_api.indexing.bodies import Wanted, read_json, read_upload
-from facepass.search_api.indexing.keeping import as_response
-from facepass.search_api.indexing.measuring import measured
-from facepass.search_api.indexing.photo import UPLOADS_AT_ONCE, index_wanted
-from facepass.search_api.indexing.routes import PHOTO_ERRORS
+from facepass.search_api.access import GUEST_ERRORS, KEY_ERRORS, LIMIT_ERRORS, Guard
+from facepass.search_api.http import SearchForm, Slots, checked_fields, documented
+from facepass.search_api.indexing import (
+    PHOTO_ERRORS,
+    UPLOADS_AT_ONCE,
+    Wanted,
+    as_response,
+    index_wanted,
+    measured,
+    read_json,
+    read_upload,
+)
 from facepass.search_api.parts import Parts
-from facepass.search_api.search import SEARCH_ERRORS, request_body, search_endpoint
-from facepass.search_api.slots import Slots
-from facepass.storage import legacy_events
-from facepass.storage.legacy_events import LegacyEvent
+from facepass.search_api.searching import SEARCH_ERRORS, request_body, search_endpoint
+from facepass.storage.callers import LegacyEvent, create_event, event_by_number, event_by_uuid, list_events
 
 DEPRECATED = {
     "Deprecation": "@1708905600",
@@ -153,7 +155,7 @@ def _create(parts: Parts) -> Endpoint:
         uuid, now = uuid4(), datetime.now(UTC)
         # first, since of a call that fails between the two only an empty session is left, whose id nobody knows
         await parts.events.publish(SessionUpdated(session_id=str(uuid), name=fields.name, occurred_at=now))
-        event = await legacy_events.create_event(
+        event = await create_event(
             parts.database, uuid, fields.name, location=fields.location, date=fields.event_date
         )
         return _answer(_body(event))
@@ -163,7 +165,7 @@ def _create(parts: Parts) -> Endpoint:
 
 def _list(parts: Parts) -> Endpoint:
     async def events(page: Annotated[EventPage, Query()]) -> Response:
-        found = await legacy_events.list_events(parts.database, skip=page.skip, limit=page.limit)
+        found = await list_events(parts.database, skip=page.skip, limit=page.limit)
         return _answer(EventList([_body(event) for event in found]))
 
     return events
@@ -176,7 +178,7 @@ def _by_uuid(parts: Parts, guard: Guard) -> Endpoint:
         session_id = SessionId(str(event_uuid))
         structlog.contextvars.bind_contextvars(session_id=session_id)
         await guard.check_guest(request, session_id)
-        found = await legacy_events.event_by_uuid(parts.database, event_uuid)
+        found = await event_by_uuid(parts.database, event_uuid)
         if found is None:
             raise _not_found()
         return _answer(_body(found))
@@ -220,7 +222,7 @@ def _upload(parts: Parts) -> Endpoint:
 
 
 async def _event(parts: Parts, number: int) -> LegacyEvent:
-    event = await legacy_events.event_by_number(parts.database, number)
+    event = await event_by_number(parts.database, number)
     if event is None:
         raise _not_found()
     return event

@@ -2,4 +2,6 @@
 
 from facepass.search_api.page.routes import page_routes
 
-__all__ = ["page_routes"]
+__all__ = [
+    "page_routes",
+]

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from facepass.embedding.browser_detector import browser_detector, browser_detector_key
+from facepass.embedding import browser_weights, browser_weights_key
 
 LANGUAGES = ("en", "ru")
 """Those that `static/texts` holds; the first one is taken where a browser asks for none of them."""
@@ -52,7 +52,7 @@ def read_assets() -> Assets:
     root = files("facepass.search_api.page") / "static"
     contents = dict(_walk(root, ""))
     document = contents.pop("index.html")
-    digest = hashlib.sha256(document + browser_detector_key().encode())
+    digest = hashlib.sha256(document + browser_weights_key().encode())
     for name in sorted(contents):
         digest.update(name.encode() + b"\0" + contents[name])
     return Assets(version=digest.hexdigest()[:16], document=document.decode(), contents=contents)
@@ -76,4 +76,4 @@ def media_type(name: str) -> str:
 @cache
 def detector_weights() -> bytes:
     """The browser's face detector, made at its first use: it takes a third of a second."""
-    return browser_detector()
+    return browser_weights()

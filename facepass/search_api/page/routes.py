@@ -20,11 +20,10 @@ from fastapi.responses import HTMLResponse
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import PageSettings
-from facepass.search_api.admission import admit_session
-from facepass.search_api.errors import STATUSES, documented
+from facepass.search_api.access import admit_session
+from facepass.search_api.http import STATUSES, SessionInPath, documented
 from facepass.search_api.page.assets import DETECTOR, LANGUAGES, Assets, detector_weights, media_type, read_assets
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import SessionInPath
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"

@@ -7,23 +7,19 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.http_explain import ExplainParameters, ExplainReason, Explanation
+from facepass.schemas.http.explain_bodies import ExplainParameters, ExplainReason, Explanation
 from facepass.schemas.ids import SessionId, SessionIdField
 from facepass.schemas.similarity import cosine_from_similarity
-from facepass.search_api.access.guard import KEY_ERRORS, Guard
-from facepass.search_api.admission import refusal
-from facepass.search_api.errors import documented
-from facepass.search_api.explained import explained_photo, explained_selfie, verdict
-from facepass.search_api.forms import checked_fields
-from facepass.search_api.indexing.bodies import read_upload
+from facepass.search_api.access import KEY_ERRORS, Guard, refusal
+from facepass.search_api.http import SessionInPath, Slots, checked_fields, documented
+from facepass.search_api.indexing import read_upload
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import SessionInPath
-from facepass.search_api.search import SELFIE_ERRORS, analyse_selfies, selfie_fields
-from facepass.search_api.selfies import query_of
-from facepass.search_api.slots import Slots
-from facepass.storage.explanations import PhotoRecord, read_photo_record
+from facepass.search_api.searching.explanation import explained_photo, explained_selfie, verdict
+from facepass.search_api.searching.search import SELFIE_ERRORS, analyse_selfies, selfie_fields
+from facepass.search_api.searching.selfies import query_of
+from facepass.storage.reads import PhotoRecord, read_photo_record
 from facepass.storage.writes import read_counts
 
 EXPLAIN_ERRORS = (

@@ -6,8 +6,7 @@ import numpy as np
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Box, Embedding, FoundFace, LeftOutFace, Quality, SelfieFaces
-from facepass.schemas.http import BoxBody, WarningBody
-from facepass.schemas.http_explain import (
+from facepass.schemas.http.explain_bodies import (
     ExplainedFace,
     ExplainedPhoto,
     ExplainedSelfie,
@@ -15,13 +14,14 @@ from facepass.schemas.http_explain import (
     QualityBody,
     SelfieFaceBody,
 )
-from facepass.schemas.http_sessions import LeftOutFaceBody, PhotoErrorBody
+from facepass.schemas.http.search_bodies import BoxBody, WarningBody
+from facepass.schemas.http.session_bodies import LeftOutFaceBody, PhotoErrorBody
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.photo_errors import photo_error_message
 from facepass.schemas.similarity import cosine_from_similarity, similarity_from_cosine
-from facepass.search_api.answers import box_body, warning_body
-from facepass.search_api.selfies import Query
-from facepass.storage.explanations import PhotoRecord, StoredFace
+from facepass.search_api.searching.search_answers import box_body, warning_body
+from facepass.search_api.searching.selfies import Query
+from facepass.storage.reads import PhotoRecord, StoredFace
 
 
 def explained_selfie(selfie: SelfieFaces, query: Query) -> ExplainedSelfie:

@@ -16,18 +16,21 @@ from starlette.types import Receive, Scope, Send
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.faces import Embedding, SelfieFaces
-from facepass.schemas.http import MAX_SELFIES, SearchAnswer, SearchParameters
-from facepass.search_api.access.guard import GUEST_ERRORS, LIMIT_ERRORS, Guard
-from facepass.search_api.admission import ADMISSION_ERRORS, admit_session
-from facepass.search_api.answers import search_answer
-from facepass.search_api.arriving import arriving
-from facepass.search_api.errors import documented, lease_expired
-from facepass.search_api.forms import FORM_OVERHEAD_BYTES, SearchForm, read_search_form
+from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchAnswer, SearchParameters
+from facepass.search_api.access import ADMISSION_ERRORS, GUEST_ERRORS, LIMIT_ERRORS, Guard, admit_session
+from facepass.search_api.http import (
+    FORM_OVERHEAD_BYTES,
+    SearchForm,
+    Slots,
+    arriving,
+    documented,
+    lease_expired,
+    read_search_form,
+)
 from facepass.search_api.parts import Parts
-from facepass.search_api.selfies import query_of
-from facepass.search_api.slots import Slots
-from facepass.storage.replica import Replica
-from facepass.storage.shard import ShardAnswer
+from facepass.search_api.searching.search_answers import search_answer
+from facepass.search_api.searching.selfies import query_of
+from facepass.storage.shards import Replica, ShardAnswer
 
 SELFIE_ERRORS = (
     ErrorCode.NO_FACE,

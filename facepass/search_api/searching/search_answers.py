@@ -6,8 +6,8 @@ from pydantic_core import to_json
 
 from facepass.schemas.faces import Box
 from facepass.schemas.similarity import similarity_from_cosine
-from facepass.search_api.selfies import Query, SelfieWarning
-from facepass.storage.shard import Match, ShardAnswer
+from facepass.search_api.searching.selfies import Query, SelfieWarning
+from facepass.storage.shards import Match, ShardAnswer
 
 FRESH_SECONDS = 10.0
 """An answer is complete only if the database was asked this recently what changed; it is asked every second."""

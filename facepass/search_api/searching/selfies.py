@@ -15,7 +15,7 @@ import numpy as np
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Box, Embedding, SelfieFace, SelfieFaces
-from facepass.schemas.http import WarningCode
+from facepass.schemas.http.search_bodies import WarningCode
 
 SMALL_FACE = 40.0
 """Shorter side of the face, pixels. Mean cosine 0.74 at 50 pixels, 0.72 at 40, 0.69 at 30, 0.58 at 20; the

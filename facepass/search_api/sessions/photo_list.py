@@ -7,12 +7,12 @@ import structlog
 from fastapi import Query, Response
 
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.http_sessions import PhotoList, PhotoListParameters
+from facepass.schemas.http.session_bodies import PhotoList, PhotoListParameters
 from facepass.schemas.ids import SessionIdField
 from facepass.schemas.photo_errors import photo_error_message
+from facepass.search_api.http import SessionInPath
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import SessionInPath
-from facepass.storage.session_lookup import ListedPhoto, list_photos
+from facepass.storage.reads import ListedPhoto, list_photos
 
 Endpoint = Callable[[SessionIdField, PhotoListParameters], Awaitable[Response]]
 

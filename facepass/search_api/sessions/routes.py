@@ -3,22 +3,20 @@
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.http import ErrorBody, SessionStatus
-from facepass.schemas.http_sessions import FacepassStatus, PhotoList, SessionBody, SessionValidation
-from facepass.search_api.access.guard import GUEST_ERRORS, KEY_ERRORS, Guard
-from facepass.search_api.admission import ADMISSION_ERRORS
-from facepass.search_api.errors import documented
+from facepass.schemas.http.search_bodies import ErrorBody, SessionStatus
+from facepass.schemas.http.session_bodies import FacepassStatus, PhotoList, SessionBody, SessionValidation
+from facepass.search_api.access import ADMISSION_ERRORS, GUEST_ERRORS, KEY_ERRORS, Guard
+from facepass.search_api.http import SessionInPath, documented
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import SessionInPath
-from facepass.search_api.session_info import (
+from facepass.search_api.sessions.photo_list import photos_endpoint
+from facepass.search_api.sessions.session_info import (
     Endpoint,
     facepass_status_endpoint,
     info_endpoint,
     validate_endpoint,
 )
-from facepass.search_api.session_photos import photos_endpoint
 from facepass.storage.writes import read_counts
 
 READ_ERRORS = (ErrorCode.INVALID_ID, ErrorCode.INTERNAL, ErrorCode.DATABASE_UNAVAILABLE)

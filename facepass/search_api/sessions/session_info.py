@@ -7,14 +7,12 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.http_sessions import FacepassStatus, SessionBody, SessionValidation
+from facepass.schemas.http.session_bodies import FacepassStatus, SessionBody, SessionValidation
 from facepass.schemas.ids import SessionId, SessionIdField
-from facepass.search_api.access.guard import Guard
-from facepass.search_api.admission import refusal
-from facepass.search_api.errors import STATUSES
+from facepass.search_api.access import Guard, refusal
+from facepass.search_api.http import STATUSES, SessionInPath
 from facepass.search_api.parts import Parts
-from facepass.search_api.paths import SessionInPath
-from facepass.storage.session_lookup import Session, look_up_session
+from facepass.storage.reads import Session, look_up_session
 
 Endpoint = Callable[[Request, SessionIdField], Awaitable[Response]]
 

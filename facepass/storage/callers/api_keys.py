@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.storage.database import Connection, Database
 from facepass.storage.statements import load_statements

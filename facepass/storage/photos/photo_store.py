@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.settings import PhotoStoreSettings
-from facepass.storage.photo_store_errors import (
+from facepass.storage.photos.errors import (
     check_key,
     errno_name,
     from_os_error,

@@ -16,9 +16,9 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import uploads_removed_total, uploads_total
 from facepass.storage.database import Connection, Database
-from facepass.storage.photo_store import WritablePhotoStore
+from facepass.storage.photos.photo_store import WritablePhotoStore
 from facepass.storage.statements import load_statements
-from facepass.storage.writes.rows import UPLOADS_PREFIX
+from facepass.storage.writes import UPLOADS_PREFIX
 
 _log = get_logger(__name__)
 

@@ -12,7 +12,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
-from facepass.storage.session_lookup import left_out_face
+from facepass.storage.reads.session_lookup import left_out_face
 from facepass.storage.statements import load_statements
 
 _STATEMENTS = load_statements("explain")

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from facepass.schemas.control import ShardContents
 from facepass.schemas.differences import Difference, Part
 from facepass.schemas.events import PhotoDeleted, SessionDeleted
+from facepass.schemas.http.control_bodies import ShardContents
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import PhotoEvent
 from facepass.storage.database import Database
 from facepass.storage.generations import Generation
-from facepass.storage.shard_digest import digest_text
+from facepass.storage.shards import digest_text
 from facepass.storage.statements import load_statements
 
 _STATEMENTS = load_statements("verify")

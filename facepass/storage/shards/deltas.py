@@ -14,7 +14,8 @@ from psycopg.pq.abc import PGconn
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.storage.database import Connection
-from facepass.storage.face_rows import (
+from facepass.storage.generations import Generation
+from facepass.storage.shards.face_blocks import (
     COPY_HEADER_BYTES,
     COPY_TRAILER_BYTES,
     FaceBlock,
@@ -23,9 +24,8 @@ from facepass.storage.face_rows import (
     decode_faces,
     photo_hashes,
 )
-from facepass.storage.generations import Generation
-from facepass.storage.photo_ids import PhotoIds, photo_ids_from_text
-from facepass.storage.shard import Delta
+from facepass.storage.shards.photo_ids import PhotoIds, photo_ids_from_text
+from facepass.storage.shards.shard import Delta
 from facepass.storage.statements import load_statements
 
 _STATEMENTS = load_statements("shards")

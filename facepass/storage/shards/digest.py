@@ -10,11 +10,11 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from facepass.schemas.control import ShardContents
+from facepass.schemas.http.control_bodies import ShardContents
 from facepass.schemas.ids import SessionId
-from facepass.storage.face_rows import FaceBlock
-from facepass.storage.photo_ids import PhotoIds
-from facepass.storage.shard import Shard
+from facepass.storage.shards.face_blocks import FaceBlock
+from facepass.storage.shards.photo_ids import PhotoIds
+from facepass.storage.shards.shard import Shard
 
 _CHUNK_FACES = 2048
 """Faces taken under the lock at once: a delta, and the searches behind it, wait for a copy of 2 MB at most."""

@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Mapping
 
 from facepass.schemas import metrics
-from facepass.schemas.control import HeldShard, ShardContents
+from facepass.schemas.http.control_bodies import HeldShard, ShardContents
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.logs import get_logger
-from facepass.storage.held_sessions import HeldSession, HeldSessions
-from facepass.storage.shard_digest import shard_contents
+from facepass.storage.shards.digest import shard_contents
+from facepass.storage.shards.shard_cache import HeldSession, HeldSessions
 
 _log = get_logger(__name__)
 

@@ -18,9 +18,9 @@ from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import LeaseSettings
 from facepass.storage.database import Connection, Database
-from facepass.storage.deltas import read_ledgers
 from facepass.storage.generations import Generation
-from facepass.storage.shards import Shards
+from facepass.storage.shards.deltas import read_ledgers
+from facepass.storage.shards.shards import Shards
 from facepass.storage.statements import load_statements
 
 _log = get_logger(__name__)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from facepass.schemas.faces import Box, Embedding
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.similarity import cosine_from_similarity
-from facepass.storage.face_rows import FACE_ROW, FaceBlock
-from facepass.storage.photo_ids import PhotoIds, photo_ids_of
-from facepass.storage.read_write_lock import ReadWriteLock
+from facepass.storage.shards.face_blocks import FACE_ROW, FaceBlock
+from facepass.storage.shards.photo_ids import PhotoIds, photo_ids_of
+from facepass.storage.shards.read_write_lock import ReadWriteLock
 
 _FIRST_HITS = 100
 _MORE_HITS = 8

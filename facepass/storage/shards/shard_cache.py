@@ -13,7 +13,7 @@ from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import SessionCounts, UpdateStatus
-from facepass.storage.shard import Shard
+from facepass.storage.shards.shard import Shard
 
 _SHARD_BYTES = 8192
 """Set aside for any shard, so that sessions without a face count against the budget too."""

@@ -20,12 +20,12 @@ from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 from facepass.storage.database import Database
-from facepass.storage.deltas import read_delta, read_ledgers
-from facepass.storage.face_rows import FACE_ROW
 from facepass.storage.generations import Generation
-from facepass.storage.held_sessions import HeldSession, HeldSessions
-from facepass.storage.shard import Ranking, Shard, ShardAnswer
-from facepass.storage.shard_inspection import ShardInspection
+from facepass.storage.shards.deltas import read_delta, read_ledgers
+from facepass.storage.shards.face_blocks import FACE_ROW
+from facepass.storage.shards.inspection import ShardInspection
+from facepass.storage.shards.shard import Ranking, Shard, ShardAnswer
+from facepass.storage.shards.shard_cache import HeldSession, HeldSessions
 
 _log = get_logger(__name__)
 

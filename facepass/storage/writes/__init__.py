@@ -4,14 +4,18 @@ Every door first locks the rows of its sessions (`lock_sessions`), so that a ses
 and its counters stay exact. Call them only when fetch and inference are done: the lock is held to the commit.
 """
 
+from facepass.storage.writes.announcements import read_counts, update_session
 from facepass.storage.writes.deletions import Deletion, delete_photo, delete_session
+from facepass.storage.writes.locked_rows import UPLOADS_PREFIX, read_rows
+from facepass.storage.writes.overdue import claim_overdue, letters_owed, note_letters
 from facepass.storage.writes.photos import register_photos, save_photos, triage_photos
-from facepass.storage.writes.sessions import read_counts, update_session
-from facepass.storage.writes.sweep import claim_overdue, letters_owed, note_letters
+from facepass.storage.writes.rules import Row
 from facepass.storage.writes.updates import Written
 
 __all__ = [
+    "UPLOADS_PREFIX",
     "Deletion",
+    "Row",
     "Written",
     "claim_overdue",
     "delete_photo",
@@ -19,6 +23,7 @@ __all__ = [
     "letters_owed",
     "note_letters",
     "read_counts",
+    "read_rows",
     "register_photos",
     "save_photos",
     "triage_photos",

@@ -8,8 +8,8 @@ from datetime import datetime
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.storage.database import Connection
-from facepass.storage.writes.rows import STATEMENTS, Key, Known
-from facepass.storage.writes.verdicts import Row
+from facepass.storage.writes.locked_rows import STATEMENTS, Key, Known
+from facepass.storage.writes.rules import Row
 
 
 @dataclass(slots=True)

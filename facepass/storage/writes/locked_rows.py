@@ -10,7 +10,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoEvent, PhotoState
 from facepass.storage.database import Connection
 from facepass.storage.statements import load_statements
-from facepass.storage.writes.verdicts import Row
+from facepass.storage.writes.rules import Row
 
 STATEMENTS = load_statements("writes")
 

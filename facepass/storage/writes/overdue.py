@@ -13,7 +13,7 @@ from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent
 from facepass.storage.database import Connection, Database
 from facepass.storage.generations import Generation
-from facepass.storage.writes.rows import STATEMENTS, key_of, lock_sessions
+from facepass.storage.writes.locked_rows import STATEMENTS, key_of, lock_sessions
 
 CLAIM_SECONDS = 600.0
 """How long a claimed photo is left to the process that claimed it: far longer than an attempt takes, and short

@@ -8,11 +8,10 @@ from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.metrics import embeddings_total
 from facepass.storage.database import Connection, Database
 from facepass.storage.generations import Generation
-from facepass.storage.writes.faces import encode_faces, encode_left_out
-from facepass.storage.writes.ledger import in_lock_order, next_revision, write_ledgers
-from facepass.storage.writes.rows import STATEMENTS, Key, Known, key_of, lock_sessions, read_rows
-from facepass.storage.writes.updates import Written, row_update, settled_update
-from facepass.storage.writes.verdicts import (
+from facepass.storage.writes.counters import in_lock_order, next_revision, write_ledgers
+from facepass.storage.writes.face_encoding import encode_faces, encode_left_out
+from facepass.storage.writes.locked_rows import STATEMENTS, Key, Known, key_of, lock_sessions, read_rows
+from facepass.storage.writes.rules import (
     Row,
     Settled,
     apply_outcome,
@@ -20,6 +19,7 @@ from facepass.storage.writes.verdicts import (
     judge_processing,
     judge_registration,
 )
+from facepass.storage.writes.updates import Written, row_update, settled_update
 
 LEFT_PENDING_SECONDS = 3600.0
 """When the sweep takes up a registered photo that nothing else has settled: its event may be lost. An hour is more

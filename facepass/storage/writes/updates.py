@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ledger import Effect, PhotoEvent, UpdateStatus
 from facepass.storage.generations import Generation
-from facepass.storage.writes.verdicts import Row, Settled
+from facepass.storage.writes.rules import Row, Settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,7 @@ from pydantic_core import from_json
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ledger import Origin
-from facepass.streams.publisher import Headers
-from facepass.streams.records import Record
+from facepass.streams.kafka import Headers, Record
 
 HANDLED_HEADER = "facepass-handled"
 

@@ -21,23 +21,12 @@ from facepass.schemas.settings import (
     KafkaSettings,
     PhotoStoreSettings,
 )
-from facepass.storage.photo_store import open_photo_store
-from facepass.streams.batches import batches
-from facepass.streams.dead_letter_limits import limits_of
-from facepass.streams.faust_app import add_agent, new_app
-from facepass.streams.gaps import go_on_after_gaps
-from facepass.streams.pipeline import (
-    Pipeline,
-    Task,
-    open_pipeline,
-    prepare_photos,
-    settle_photos,
-)
-from facepass.streams.probes import open_probes
-from facepass.streams.records import photo_event, record_from_message
-from facepass.streams.sweeping import sweep_forever
-from facepass.streams.watchdog import Watchdog
-from facepass.streams.worker import Worker, open_stores, stop_on_signals
+from facepass.storage.photos import open_photo_store
+from facepass.streams.dead_letters import limits_of
+from facepass.streams.ingest.pipeline import Pipeline, Task, open_pipeline, prepare_photos, settle_photos
+from facepass.streams.ingest.sweep import sweep_forever
+from facepass.streams.kafka import add_agent, batches, new_app, photo_event, record_from_message
+from facepass.streams.process import Watchdog, Worker, go_on_after_gaps, open_probes, open_stores, stop_on_signals
 
 _log = get_logger(__name__)
 

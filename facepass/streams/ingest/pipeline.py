@@ -15,15 +15,13 @@ from facepass.schemas.ledger import PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import photo_failures_total
 from facepass.schemas.settings import IngestSettings
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
-from facepass.storage.photo_store import PhotoStore, StoredPhoto
+from facepass.storage import Database, Generation
+from facepass.storage.photos import PhotoStore, StoredPhoto
 from facepass.storage.writes import Written, note_letters, save_photos, triage_photos
-from facepass.streams.dead_letter_limits import DeadLetterLimits
-from facepass.streams.publisher import DeadLetter
-from facepass.streams.records import Record
-from facepass.streams.retry import for_a_while, until_available
-from facepass.streams.settled import settle_letter, tell
+from facepass.streams.dead_letters import DeadLetterLimits
+from facepass.streams.ingest.reporting import settle_letter, tell
+from facepass.streams.kafka import DeadLetter, Record
+from facepass.streams.process import for_a_while, until_available
 
 _log = get_logger(__name__)
 

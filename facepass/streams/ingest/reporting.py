@@ -6,14 +6,9 @@ from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, UpdateStatus
 from facepass.schemas.logs import get_logger
-from facepass.schemas.metrics import (
-    faces_left_out_total,
-    index_duration_seconds,
-    index_requests_total,
-)
+from facepass.schemas.metrics import faces_left_out_total, index_duration_seconds, index_requests_total
 from facepass.storage.writes import Written
-from facepass.streams.publisher import DeadLetter
-from facepass.streams.records import Record
+from facepass.streams.kafka import DeadLetter, Record
 
 _log = get_logger(__name__)
 

@@ -10,10 +10,9 @@ from facepass.schemas.ledger import PhotoEvent
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import photos_swept_total
 from facepass.storage.writes import claim_overdue, letters_owed, note_letters
-from facepass.streams.pipeline import Pipeline, Task, index_photos, send_dead_letter, sweep_places
-from facepass.streams.retry import until_available
-from facepass.streams.settled import rebuilt_letter
-from facepass.streams.worker import Worker
+from facepass.streams.ingest.pipeline import Pipeline, Task, index_photos, send_dead_letter, sweep_places
+from facepass.streams.ingest.reporting import rebuilt_letter
+from facepass.streams.process import Worker, until_available
 
 _log = get_logger(__name__)
 

@@ -5,10 +5,10 @@ from time import monotonic
 
 from facepass.schemas.errors import TransientError
 from facepass.schemas.logs import get_logger
-from facepass.storage.database import Database
-from facepass.storage.erasure import forget_receipts
-from facepass.storage.idempotency import forget_keys
-from facepass.storage.uploads import UploadStore
+from facepass.storage import Database
+from facepass.storage.callers import forget_keys
+from facepass.storage.photos import UploadStore
+from facepass.use_cases import forget_receipts
 
 _log = get_logger(__name__)
 

@@ -23,23 +23,22 @@ from facepass.schemas.settings import (
     KafkaSettings,
     PhotoStoreSettings,
 )
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
-from facepass.storage.photo_store import open_photo_store
-from facepass.storage.uploads import UploadStore
+from facepass.storage import Database, Generation
+from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
-from facepass.streams.batches import batches
-from facepass.streams.dead_letter_limits import DeadLetterLimits, limits_of
-from facepass.streams.dead_letters import watch_open_letters
-from facepass.streams.faust_app import add_agent, new_app
-from facepass.streams.gaps import go_on_after_gaps
-from facepass.streams.housekeeping import keep_house_forever
-from facepass.streams.pipeline import Outlet, send_dead_letter
-from facepass.streams.probes import open_probes
-from facepass.streams.records import Record, photo_event, record_from_message
-from facepass.streams.retry import until_available
-from facepass.streams.watchdog import Watchdog
-from facepass.streams.worker import Worker, open_stores, stop_on_signals
+from facepass.streams.dead_letters import DeadLetterLimits, limits_of, watch_open_letters
+from facepass.streams.ingest import Outlet, send_dead_letter
+from facepass.streams.intake.housekeeping import keep_house_forever
+from facepass.streams.kafka import Record, add_agent, batches, new_app, photo_event, record_from_message
+from facepass.streams.process import (
+    Watchdog,
+    Worker,
+    go_on_after_gaps,
+    open_probes,
+    open_stores,
+    stop_on_signals,
+    until_available,
+)
 
 _log = get_logger(__name__)
 

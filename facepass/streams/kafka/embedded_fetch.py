@@ -12,7 +12,7 @@ from typing import Any
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from facepass.streams.honest_commits import HonestConsumer
+from facepass.streams.kafka.offset_tracking import HonestConsumer
 
 FETCH_WAIT_MS = 30
 """While records come: one waits 8 ms on average. Each fetch takes 2 ms of processor time here and 2 ms there."""

@@ -8,8 +8,8 @@ from typing import Any
 import faust
 
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.honest_commits import HonestTransport
-from facepass.streams.prompt_transport import PromptTransport
+from facepass.streams.kafka.embedded_fetch import PromptTransport
+from facepass.streams.kafka.offset_tracking import HonestTransport
 
 _DAY = 86_400.0
 _STOP_SECONDS = 3.0

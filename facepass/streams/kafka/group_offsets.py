@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.broker import kafka_errors
-from facepass.streams.topics import count_partitions
+from facepass.streams.kafka.errors import kafka_errors
+from facepass.streams.kafka.topics import count_partitions
 
 _ANSWER_SECONDS = 10.0
 """aiokafka itself would ask on for as long as the brokers are away."""

@@ -14,8 +14,8 @@ from facepass.schemas.events import DEAD_LETTERS_TOPIC, Event, PhotoIndexed
 from facepass.schemas.ledger import Origin
 from facepass.schemas.metrics import dead_letters_total
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.broker import kafka_errors
-from facepass.streams.topics import DEAD_LETTER_MAX_BYTES
+from facepass.streams.kafka.errors import kafka_errors
+from facepass.streams.kafka.topics import DEAD_LETTER_MAX_BYTES
 
 Headers = Sequence[tuple[str, bytes]]
 

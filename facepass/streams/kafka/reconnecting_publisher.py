@@ -10,7 +10,7 @@ from facepass.schemas.events import Event
 from facepass.schemas.ledger import Origin
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.publisher import Publisher, open_publisher
+from facepass.streams.kafka.publisher import Publisher, open_publisher
 
 _log = get_logger(__name__)
 

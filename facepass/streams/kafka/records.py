@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from facepass.schemas.errors import FacePassError
 from facepass.schemas.events import Event, PhotoIndexed, decode_event
 from facepass.schemas.ledger import Origin, PhotoEvent
-from facepass.streams.publisher import ORIGIN_API, ORIGIN_HEADER, DeadLetter
+from facepass.streams.kafka.publisher import ORIGIN_API, ORIGIN_HEADER, DeadLetter
 
 E = TypeVar("E", bound=Event)
 

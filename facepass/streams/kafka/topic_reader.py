@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.broker import kafka_errors
-from facepass.streams.records import Record, record_from_consumer
-from facepass.streams.topics import check_topics, count_partitions
+from facepass.streams.kafka.errors import kafka_errors
+from facepass.streams.kafka.records import Record, record_from_consumer
+from facepass.streams.kafka.topics import check_topics, count_partitions
 
 _BATCH = 1000
 """Records handed over at once: what is compared in one query."""

@@ -17,7 +17,7 @@ from facepass.schemas.events import (
     SessionUpdated,
 )
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.broker import kafka_errors
+from facepass.streams.kafka.errors import kafka_errors
 
 _HOUR_MS = 3_600_000
 _UPDATES_HOURS = 24

@@ -9,8 +9,8 @@ from facepass.schemas.errors import TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import retention_gap_records_total, retention_gaps_total
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.positions import Position, open_positions
-from facepass.streams.retry import for_a_while
+from facepass.streams.kafka import Position, open_positions
+from facepass.streams.process.retry import for_a_while
 
 _log = get_logger(__name__)
 

@@ -14,10 +14,10 @@ from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import consumer_lag
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.gaps import tell_gap
-from facepass.streams.positions import Position, Positions, open_positions
-from facepass.streams.retry import waits_under_way
-from facepass.streams.worker import Worker
+from facepass.streams.kafka import Position, Positions, open_positions
+from facepass.streams.process.retention_gaps import tell_gap
+from facepass.streams.process.retry import waits_under_way
+from facepass.streams.process.worker import Worker
 
 _log = get_logger(__name__)
 

@@ -16,12 +16,9 @@ from facepass.schemas.events import DEAD_LETTERS_TOPIC, IndexUpdate
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings
-from facepass.storage.database import Database, open_database
-from facepass.storage.generations import Generation, open_generation
-from facepass.streams.faust_app import stop_app
-from facepass.streams.publisher import Publisher, open_publisher
-from facepass.streams.retry import until_available
-from facepass.streams.topics import check_topics
+from facepass.storage import Database, Generation, open_database, open_generation
+from facepass.streams.kafka import Publisher, check_topics, open_publisher, stop_app
+from facepass.streams.process.retry import until_available
 
 _log = get_logger(__name__)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from guarded import client_of
-from running import Running
-from search_stack import SearchStack, open_search_stack
+from support.guarded import client_of
+from support.running import Running
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode, PermanentError

@@ -9,24 +9,24 @@ from io import StringIO
 
 import httpx
 import pytest
-from guarded import client_of, guarded_app
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY, generate_latest
 from pydantic import SecretStr
-from search_stack import SearchStack, open_search_stack
+from support.guarded import client_of, guarded_app
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
 from facepass.search_api import Parts
-from facepass.search_api.access.keys import CACHE_SECONDS
-from facepass.search_api.access.tokens import make_token
-from facepass.storage.api_keys import create_key, read_keys, revoke_key, rotate_key
+from facepass.search_api.access.key_ring import CACHE_SECONDS
+from facepass.search_api.access.session_tokens import make_token
+from facepass.storage.callers.api_keys import create_key, read_keys, revoke_key, rotate_key
+from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import Database
-from facepass.storage.token_secrets import read_secret
 
 CONFIGURED = "settings-key-0123456789-0123456789"
 SHORT = "short-but-deployed"
@@ -302,7 +302,7 @@ async def test_guests_need_the_sessions_token_where_it_is_required(
 
 
 async def test_a_new_secret_ends_every_link(stack: SearchStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facepass.search_api.access.tokens.CACHE_SECONDS", 0.0)
+    monkeypatch.setattr("facepass.search_api.access.session_tokens.CACHE_SECONDS", 0.0)
     bound = await api_of(stack.parts, access(session_tokens="required"))
 
     async def opens(token: str) -> bool:

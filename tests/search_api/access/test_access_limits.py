@@ -9,20 +9,20 @@ from io import StringIO
 
 import httpx
 import pytest
-from guarded import client_of, guarded_app
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
-from redis_server import RedisServer, missing_for_redis
-from search_stack import SearchStack, open_search_stack
+from support.guarded import client_of, guarded_app
+from support.redis_server import RedisServer, missing_for_redis
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
-from facepass.search_api.access.limits import Limit, Limits
-from facepass.storage.api_keys import create_key
+from facepass.search_api.access.rate_limits import Limit, Limits
+from facepass.storage.callers.api_keys import create_key
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """A running Redis, with time to answer on a busy machine."""
     if missing := missing_for_redis():
         pytest.skip(missing)
-    monkeypatch.setattr("facepass.search_api.access.limits.REDIS_SECONDS", 30.0)
+    monkeypatch.setattr("facepass.search_api.access.rate_limits.REDIS_SECONDS", 30.0)
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
@@ -181,7 +181,7 @@ async def test_in_redis_too_a_caller_who_waits_as_told_is_let_through(redis: Red
 async def test_without_redis_every_process_counts_for_itself_until_it_is_back(
     redis: RedisServer, log_lines: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facepass.search_api.access.limits.RETRY_REDIS_SECONDS", 0.05)
+    monkeypatch.setattr("facepass.search_api.access.rate_limits.RETRY_REDIS_SECONDS", 0.05)
     before = failures()
     async with limits_in(redis.uri) as one, limits_in(redis.uri) as other:
         assert [await allowed(one, "me") for _ in range(4)] == [True, True, True, False]
@@ -212,8 +212,8 @@ async def _until(limits: Limits, condition: Callable[[], bool]) -> None:
 async def test_a_redis_that_answers_nothing_holds_up_one_call_at_a_time(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facepass.search_api.access.limits.REDIS_SECONDS", 0.2)
-    monkeypatch.setattr("facepass.search_api.access.limits.RETRY_REDIS_SECONDS", 600.0)
+    monkeypatch.setattr("facepass.search_api.access.rate_limits.REDIS_SECONDS", 0.2)
+    monkeypatch.setattr("facepass.search_api.access.rate_limits.RETRY_REDIS_SECONDS", 600.0)
     async with limits_in(redis.uri) as limits:
         assert await allowed(limits, "me")
         before = failures()

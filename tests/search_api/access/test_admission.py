@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from samples import astronaut_png
-from search_stack import SearchStack, open_search_stack
+from support.samples import astronaut_png
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import PermanentError
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
-from facepass.search_api.admission import admit_session
+from facepass.search_api.access.admission import admit_session
 from facepass.storage.writes import delete_photo, delete_session
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
-from search_stack import SearchStack, open_search_stack
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
-from facepass.storage.api_keys import create_key, revoke_key
+from facepass.storage.callers.api_keys import create_key, revoke_key
 
 KEY = "settings-key-0123456789-0123456789"
 

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.settings import AccessSettings
-from facepass.search_api.access.limits import Limit, Limits, Standing
 from facepass.search_api.access.moving_window import BoundedMemory
+from facepass.search_api.access.rate_limits import Limit, Limits, Standing
 
 
 class Clock:

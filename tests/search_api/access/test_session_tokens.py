@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import MAX_ID_CHARACTERS, SessionId
-from facepass.search_api.access.tokens import MAX_TOKEN_CHARACTERS, make_token, read_token
+from facepass.search_api.access.session_tokens import MAX_TOKEN_CHARACTERS, make_token, read_token
 
 SECRET = bytes(range(32))
 DAY = timedelta(days=1)

@@ -11,8 +11,8 @@ from random import Random
 
 import httpx
 import pytest
-from live_server import live_server
-from raw_http import (
+from support.live_server import live_server
+from support.raw_http import (
     FORM,
     Answer,
     form_request,
@@ -24,8 +24,8 @@ from raw_http import (
     send,
     send_on,
 )
-from samples import astronaut_jpeg, group_jpeg
-from search_stack import SearchStack, open_search_stack
+from support.samples import astronaut_jpeg, group_jpeg
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.settings import AccessSettings, DatabaseSettings, SearchSettings
@@ -270,7 +270,7 @@ async def dribble(writers: list[asyncio.StreamWriter], data: bytes) -> None:
 
 async def test_slow_bodies_hold_up_nobody_and_end_in_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many that never finish their headers, and slow bodies in all slots but one."""
-    monkeypatch.setattr("facepass.search_api.arriving.GRACE_SECONDS", 8.0)
+    monkeypatch.setattr("facepass.search_api.http.request_body.GRACE_SECONDS", 8.0)
     headless = [await open_to(served.url) for _ in range(100)]
     slow = await holding(served, SLOTS - 1)
     dribbling = [
@@ -305,7 +305,7 @@ async def test_a_body_in_chunks_of_one_byte_takes_its_turn_with_others(
         repeat(b"1\r\na\r\n" * (BLOCK // 6)),
     )
     with monkeypatch.context() as patched:
-        patched.setattr("facepass.search_api.arriving.UPLOAD_SECONDS", 3.0)
+        patched.setattr("facepass.search_api.http.request_body.UPLOAD_SECONDS", 3.0)
         async with loop_lag() as lag:
             abusing = asyncio.create_task(send_on(served.url, chunks))
             await asyncio.sleep(1)  # it is well under way

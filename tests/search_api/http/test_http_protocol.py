@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from facepass.search_api.http_protocol import MOST_HEAD_BYTES, BoundedReads, Connection
+from facepass.search_api.http.protocol import MOST_HEAD_BYTES, BoundedReads, Connection
 
 Heard = tuple[str, bytes]
 """What an event is, and what it carries; pieces of a body together."""

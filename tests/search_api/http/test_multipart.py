@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.search_api.forms import (
+from facepass.search_api.http.multipart import (
     FORM_OVERHEAD_BYTES,
     MAX_FIELD_BYTES,
     MAX_PARTS,
@@ -241,7 +241,7 @@ async def test_a_missing_session_id_is_named() -> None:
 
 
 def test_the_selfie_is_not_in_the_forms_repr() -> None:
-    from facepass.schemas.http import SearchParameters  # noqa: PLC0415
+    from facepass.schemas.http.search_bodies import SearchParameters  # noqa: PLC0415
 
     form = SearchForm(selfies=(b"secret pixels",), parameters=SearchParameters(session_id="s"))
     assert "secret" not in repr(form)

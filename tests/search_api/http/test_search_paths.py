@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from facepass.search_api.errors import answer_errors
-from facepass.search_api.paths import PhotoInPath, SegmentPaths, SessionInPath
+from facepass.search_api.http.errors import answer_errors
+from facepass.search_api.http.paths import PhotoInPath, SegmentPaths, SessionInPath
 
 
 async def one(session_id: SessionInPath) -> list[str]:

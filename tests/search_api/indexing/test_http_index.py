@@ -15,9 +15,9 @@ import numpy as np
 import psycopg
 import pytest
 import requests
-from pixora_client import pixora
-from running import Running, found, new_session
-from samples import astronaut_jpeg, coffee_png, group_jpeg
+from support.pixora_client import pixora
+from support.running import Running, found, new_session
+from support.samples import astronaut_jpeg, coffee_png, group_jpeg
 
 FAILING = {
     "text": "unsupported_image",

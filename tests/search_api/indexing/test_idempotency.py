@@ -6,14 +6,14 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import pytest
-from index_workers import Calls, code, faces_of, open_calls, settle
-from samples import astronaut_png
+from support.index_workers import Calls, code, faces_of, open_calls, settle
+from support.samples import astronaut_png
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.settings import DatabaseSettings
-from facepass.storage.idempotency import Claim, KeptAnswer, claim_key, forget_keys
+from facepass.storage.callers.idempotency_keys import Claim, KeptAnswer, claim_key, forget_keys
 
 Opener = Callable[..., AbstractAsyncContextManager[Calls]]
 

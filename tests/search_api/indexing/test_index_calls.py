@@ -9,20 +9,20 @@ from typing import Any
 
 import httpx
 import pytest
-from index_workers import KEY, Calls, apply_deletion, code, faces_of, open_calls, register, settle
-from live_server import live_server
 from prometheus_client import REGISTRY
-from samples import astronaut_png, coffee_png
-from streams_support import eventually
 from structlog.testing import capture_logs
+from support.index_workers import KEY, Calls, apply_deletion, code, faces_of, open_calls, register, settle
+from support.live_server import live_server
+from support.samples import astronaut_png, coffee_png
+from support.streams_support import eventually
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.events import PhotoDeleted, PhotoIndexed
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.settings import DatabaseSettings
-from facepass.search_api.indexing import batch as batch_module
-from facepass.storage import outcomes as outcomes_module
+from facepass.search_api.indexing import batch_call as batch_module
+from facepass.use_cases import outcomes as outcomes_module
 
 Opener = Callable[..., AbstractAsyncContextManager[Calls]]
 

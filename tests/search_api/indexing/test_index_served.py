@@ -12,16 +12,16 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from index_workers import KEY, Workers, faces_of, settle
-from live_server import live_server
-from pixora_client import pixora
-from samples import astronaut_png
-from search_stack import open_search_stack
-from streams_support import read_topic, with_topics
+from support.index_workers import KEY, Workers, faces_of, settle
+from support.live_server import live_server
+from support.pixora_client import pixora
+from support.samples import astronaut_png
+from support.search_stack import open_search_stack
+from support.streams_support import read_topic, with_topics
 
 from facepass.embedding import FaceEngine
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
 
@@ -73,7 +73,7 @@ def serving(database: DatabaseSettings, kafka_port: int, directory: Path) -> Ite
         "FACEPASS_INDEX_WAIT_SECONDS": "0.5",
     }
     with (directory / "serve.log").open("wb") as log:
-        arguments = [sys.executable, "-m", "facepass.ops.cli", "serve", "--port", str(port)]
+        arguments = [sys.executable, "-m", "facepass", "serve", "--port", str(port)]
         process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log)
         try:
             yield f"http://127.0.0.1:{port}"

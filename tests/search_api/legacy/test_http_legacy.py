@@ -8,17 +8,17 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from samples import astronaut_png, group_jpeg
-from search_stack import SearchStack, open_search_stack
+from support.samples import astronaut_png, group_jpeg
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.access import Scope
-from facepass.schemas.http import SearchAnswer
-from facepass.schemas.http_legacy import EventBody, EventList
+from facepass.schemas.callers import Scope
+from facepass.schemas.http.legacy_bodies import EventBody, EventList
+from facepass.schemas.http.search_bodies import SearchAnswer
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
-from facepass.storage.api_keys import create_key
-from facepass.storage.legacy_events import LegacyEvent, create_event
+from facepass.storage.callers.api_keys import create_key
+from facepass.storage.callers.legacy_events import LegacyEvent, create_event
 from facepass.storage.writes import delete_session
 
 KEY = {"X-API-Key": "a-key-of-the-tests-with-every-scope"}

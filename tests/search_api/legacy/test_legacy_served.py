@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
-from running import PATIENCE_SECONDS, Running
-from samples import astronaut_jpeg, coffee_png, group_jpeg
+from support.running import PATIENCE_SECONDS, Running
+from support.samples import astronaut_jpeg, coffee_png, group_jpeg
 
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.settings import DatabaseSettings
-from facepass.storage.api_keys import create_key
+from facepass.storage.callers.api_keys import create_key
 from facepass.storage.database import open_database
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote, urljoin
 
 import pytest
-from samples import astronaut_png
-from search_stack import SearchStack, open_search_stack
+from support.samples import astronaut_png
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.settings import AccessSettings, DatabaseSettings, PageSettings

@@ -12,7 +12,7 @@ from facepass.schemas.settings import PageSettings, read_settings
 from facepass.search_api.page.assets import read_assets
 from facepass.search_api.page.routes import document_headers, preferred_language
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

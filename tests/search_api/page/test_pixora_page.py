@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from live_server import live_server
 from playwright.async_api import Page, Route, async_playwright
-from search_stack import SearchStack, open_search_stack
+from support.live_server import live_server
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.settings import DatabaseSettings

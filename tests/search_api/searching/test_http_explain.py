@@ -8,13 +8,13 @@ import httpx
 import numpy as np
 import pytest
 from pydantic import SecretStr
-from samples import astronaut_png, coffee_png, group_jpeg
-from search_stack import SearchStack, beside, event, open_search_stack, outcome
+from support.samples import astronaut_png, coffee_png, group_jpeg
+from support.search_stack import SearchStack, beside, event, open_search_stack, outcome
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason, PhotoFaces
-from facepass.schemas.http_explain import Explanation
+from facepass.schemas.http.explain_bodies import Explanation
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoOutcome, PhotoState
 from facepass.schemas.settings import AccessSettings, DatabaseSettings

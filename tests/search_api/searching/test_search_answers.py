@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from facepass.schemas.faces import Box
-from facepass.schemas.http import WarningCode
-from facepass.search_api.answers import FRESH_SECONDS, search_answer
-from facepass.search_api.selfies import Query, SelfieWarning
-from facepass.storage.shard import ShardAnswer
+from facepass.schemas.http.search_bodies import WarningCode
+from facepass.search_api.searching.search_answers import FRESH_SECONDS, search_answer
+from facepass.search_api.searching.selfies import Query, SelfieWarning
+from facepass.storage.shards.shard import ShardAnswer
 
 
 def freshness(*, poll_age: float = 0.4, pending: int = 0, failed: int = 0, behind: int = 0) -> dict[str, object]:

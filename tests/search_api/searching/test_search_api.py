@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from samples import astronaut_png, coffee_png, group_jpeg
-from search_stack import SearchStack, beside, open_search_stack
+from support.samples import astronaut_png, coffee_png, group_jpeg
+from support.search_stack import SearchStack, beside, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.http import HealthAnswer, ReadyAnswer, SearchAnswer, SessionStatus
+from facepass.schemas.http.search_bodies import HealthAnswer, ReadyAnswer, SearchAnswer, SessionStatus
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.writes import delete_session
 
@@ -90,7 +90,7 @@ async def test_an_unknown_session_is_not_found(stack: SearchStack) -> None:
 async def test_a_deleted_session_is_not_found_and_comes_back(stack: SearchStack) -> None:
     await stack.index("s1", {"me": astronaut_png()})
     assert (await stack.search("s1", astronaut_png())).status_code == 200
-    from search_stack import event  # noqa: PLC0415
+    from support.search_stack import event  # noqa: PLC0415
 
     deleted = event("s1", "me")
     await delete_session(stack.parts.database, stack.parts.generation, deleted.session_id, deleted.occurred_at)

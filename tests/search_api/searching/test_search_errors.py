@@ -7,11 +7,11 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from samples import astronaut_png, coffee_png
-from search_stack import SearchStack, open_search_stack
+from support.samples import astronaut_png, coffee_png
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.http import ErrorBody
+from facepass.schemas.http.search_bodies import ErrorBody
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, SearchSettings
 
 
@@ -176,7 +176,7 @@ async def test_more_searches_than_slots(database_settings: DatabaseSettings, eng
 async def test_an_upload_that_never_ends_gives_its_slot_back(
     stack: SearchStack, monkeypatch: pytest.MonkeyPatch, pause: float | None
 ) -> None:
-    monkeypatch.setattr("facepass.search_api.arriving.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("facepass.search_api.http.request_body.GRACE_SECONDS", 0.1)
 
     async def stalled() -> AsyncIterator[bytes]:
         yield b"--b\r\n"

@@ -7,16 +7,16 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from people import read_labels, single_person
-from samples import astronaut_jpeg, astronaut_png, coffee_png, group_jpeg
-from scenes import Person, jpeg, scaled
-from search_stack import SearchStack, beside, open_search_stack
+from support.people import read_labels, single_person
+from support.samples import astronaut_jpeg, astronaut_png, coffee_png, group_jpeg
+from support.scenes import Person, jpeg, scaled
+from support.search_stack import SearchStack, beside, open_search_stack
 
 from facepass.embedding import FaceEngine, decode_image
 from facepass.schemas.faces import SelfieFaces
-from facepass.schemas.http import SearchAnswer
+from facepass.schemas.http.search_bodies import SearchAnswer
 from facepass.schemas.settings import DatabaseSettings, SearchSettings
-from facepass.search_api.selfies import query_of
+from facepass.search_api.searching.selfies import query_of
 
 Pixels = np.ndarray
 

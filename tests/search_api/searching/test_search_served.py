@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 import requests
-from live_server import live_server
-from samples import astronaut_png
-from search_stack import SearchStack, open_search_stack
+from support.live_server import live_server
+from support.samples import astronaut_png
+from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.settings import DatabaseSettings, SearchSettings

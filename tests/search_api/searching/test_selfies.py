@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Box, FoundFace, Quality, SelfieFace, SelfieFaces
-from facepass.schemas.http import WarningCode
-from facepass.search_api.selfies import query_of, weight
+from facepass.schemas.http.search_bodies import WarningCode
+from facepass.search_api.searching.selfies import query_of, weight
 
 OPERATING_POINT = 0.36
 BOX = Box(x=10.0, y=20.0, width=200.0, height=240.0)

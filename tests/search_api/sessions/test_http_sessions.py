@@ -7,18 +7,18 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from samples import astronaut_png, coffee_png, group_jpeg
-from search_stack import SearchStack, event, open_search_stack
+from support.samples import astronaut_png, coffee_png, group_jpeg
+from support.search_stack import SearchStack, event, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.access import Scope
+from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason, PhotoFaces
-from facepass.schemas.http_sessions import FacepassStatus, PhotoList, SessionBody, SessionValidation
+from facepass.schemas.http.session_bodies import FacepassStatus, PhotoList, SessionBody, SessionValidation
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoOutcome, PhotoState
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
-from facepass.storage.api_keys import create_key
+from facepass.storage.callers.api_keys import create_key
 from facepass.storage.writes import delete_photo, delete_session, save_photos
 
 KEY = "a-key-of-the-tests-with-every-scope"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-from running import PATIENCE_SECONDS, Running
-from samples import astronaut_jpeg
+from support.running import PATIENCE_SECONDS, Running
+from support.samples import astronaut_jpeg
 
 
 def until(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:

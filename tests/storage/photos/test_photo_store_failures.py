@@ -11,8 +11,8 @@ import pytest
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.settings import PhotoStoreSettings
-from facepass.storage import photo_store
-from facepass.storage.photo_store import DirectoryPhotoStore, open_photo_store
+from facepass.storage.photos import photo_store
+from facepass.storage.photos.photo_store import DirectoryPhotoStore, open_photo_store
 
 BODY = bytes(range(256)) * 40
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from index_workers import Calls, apply_deletion, code, faces_of, open_calls, register, settle
-from samples import astronaut_png
+from support.index_workers import Calls, apply_deletion, code, faces_of, open_calls, register, settle
+from support.samples import astronaut_png
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode, PermanentError
@@ -18,9 +18,9 @@ from facepass.schemas.events import PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, PhotoStoreSettings
-from facepass.storage import outcomes as outcomes_module
-from facepass.storage.photo_store import DirectoryPhotoStore
-from facepass.storage.uploads import UploadStore
+from facepass.storage.photos.photo_store import DirectoryPhotoStore
+from facepass.storage.photos.uploads import UploadStore
+from facepass.use_cases import outcomes as outcomes_module
 
 SESSION, PHOTO = SessionId("s"), PhotoId("p")
 

@@ -5,7 +5,13 @@ import struct
 import numpy as np
 import pytest
 
-from facepass.storage.face_rows import COPY_HEADER_BYTES, check_copy_header, copy_row, decode_faces, photo_hashes
+from facepass.storage.shards.face_blocks import (
+    COPY_HEADER_BYTES,
+    check_copy_header,
+    copy_row,
+    decode_faces,
+    photo_hashes,
+)
 
 PHOTOS = photo_hashes(struct.pack(">qqq", 9, -7, 5))
 """Hashes of the photos 0, 1 and 2."""

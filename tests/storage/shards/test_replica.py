@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ledger import Storage, at, open_storage, random_vector
-from shard_rows import index, outage, until_there
+from support.ledger import Storage, at, open_storage, random_vector
+from support.shard_rows import index, outage, until_there
 
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.storage import database
-from facepass.storage import replica as replica_module
-from facepass.storage import shards as shards_module
-from facepass.storage.replica import LEASE_MARGIN_SECONDS, Replica, wait_until_unserved
-from facepass.storage.shards import Shards
+from facepass.storage.shards import replica as replica_module
+from facepass.storage.shards import shards as shards_module
+from facepass.storage.shards.replica import LEASE_MARGIN_SECONDS, Replica, wait_until_unserved
+from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import delete_photo
 
 S, P = SessionId("s"), PhotoId("p")

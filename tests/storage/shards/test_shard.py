@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger import random_vector
 from numpy.typing import NDArray
+from support.ledger import random_vector
 
 from facepass.schemas.faces import Box
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.similarity import cosine_from_similarity, similarity_from_cosine
-from facepass.storage.face_rows import FACE_ROW, FaceBlock
-from facepass.storage.photo_ids import photo_ids_of
-from facepass.storage.shard import Delta, Match, Shard
+from facepass.storage.shards.face_blocks import FACE_ROW, FaceBlock
+from facepass.storage.shards.photo_ids import photo_ids_of
+from facepass.storage.shards.shard import Delta, Match, Shard
 
 OPERATING_POINT = 0.36
 Faces = Mapping[str, list[NDArray[np.float32]]]

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger import SPEC, Storage, at, open_storage, random_vector
 from numpy.typing import NDArray
-from shard_rows import ExactRow, exact_matches, index
+from support.ledger import SPEC, Storage, at, open_storage, random_vector
+from support.shard_rows import ExactRow, exact_matches, index
 
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.schemas.similarity import cosine_from_similarity
-from facepass.storage.replica import Replica
-from facepass.storage.shard import Match
-from facepass.storage.shards import Shards
+from facepass.storage.shards.replica import Replica
+from facepass.storage.shards.shard import Match
+from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import delete_photo, delete_session
 
 BAND = 1e-6

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger import Storage, at, open_storage, random_vector
-from shard_rows import index
+from support.ledger import Storage, at, open_storage, random_vector
+from support.shard_rows import index
 
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
-from facepass.storage.replica import Replica
-from facepass.storage.shards import Shards
+from facepass.storage.shards.replica import Replica
+from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import delete_photo, delete_session
 
 SESSIONS = ["a", "b", "A", "a ", "ab"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ledger import SPEC, Storage, at, open_storage, outcome, photo_event, random_vector
-from shard_rows import index, outage, until_there
+from support.ledger import SPEC, Storage, at, open_storage, outcome, photo_event, random_vector
+from support.shard_rows import index, outage, until_there
 
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
@@ -17,10 +17,11 @@ from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
-from facepass.storage import database, deltas
-from facepass.storage import shards as shards_module
-from facepass.storage.shard import ShardAnswer
-from facepass.storage.shards import Shards
+from facepass.storage import database
+from facepass.storage.shards import deltas
+from facepass.storage.shards import shards as shards_module
+from facepass.storage.shards.shard import ShardAnswer
+from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import (
     delete_photo,
     delete_session,

@@ -27,7 +27,16 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from ledger import SIZE, Storage, assert_ledger_is_exact, at, open_storage, outcome, photo_event, random_vector
+from support.ledger import (
+    SIZE,
+    Storage,
+    assert_ledger_is_exact,
+    at,
+    open_storage,
+    outcome,
+    photo_event,
+    random_vector,
+)
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import IndexUpdate
@@ -35,8 +44,8 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, PhotoState, UpdateStatus
 from facepass.schemas.metrics import shard_mismatches_total
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
-from facepass.storage.replica import Replica
-from facepass.storage.shards import Shards
+from facepass.storage.shards.replica import Replica
+from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import (
     claim_overdue,
     delete_photo,

@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from ledger import Storage, all_rows, assert_ledger_is_exact, at, open_storage, outcome, photo_event
+from support.ledger import Storage, all_rows, assert_ledger_is_exact, at, open_storage, outcome, photo_event
 
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, PhotoOutcome, PhotoState

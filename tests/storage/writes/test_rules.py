@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ledger import at, outcome, photo_event
+from support.ledger import at, outcome, photo_event
 
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.ledger import Effect, PhotoState
-from facepass.storage.writes.verdicts import (
+from facepass.storage.writes.rules import (
     FIRST_RETRY,
     LONGEST_RETRY,
     Row,

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from ledger import Storage, assert_ledger_is_exact, at, open_storage, outcome, photo_event
+from support.ledger import Storage, assert_ledger_is_exact, at, open_storage, outcome, photo_event
 
 from facepass.schemas.events import SessionUpdated
 from facepass.schemas.ids import PhotoId, SessionId

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger import (
+from support.ledger import (
     SIZE,
     Storage,
     all_rows,
@@ -38,7 +38,7 @@ from facepass.storage.writes import (
     triage_photos,
     update_session,
 )
-from facepass.storage.writes.ledger import in_lock_order
+from facepass.storage.writes.counters import in_lock_order
 
 S, P = SessionId("s"), PhotoId("p")
 EVENT = photo_event("s", "p", 10)

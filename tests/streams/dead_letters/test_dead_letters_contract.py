@@ -9,19 +9,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
-from streams_support import eventually, read_topic
+from support.streams_support import eventually, read_topic
 from typer.testing import CliRunner, Result
 
-from facepass.ops.cli import app
+from facepass.cli.command_line import app
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.events import DEAD_LETTERS_TOPIC
 from facepass.schemas.ledger import Origin
 from facepass.schemas.metrics import dead_letters_oldest_age_seconds, dead_letters_open
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams import dead_letters as streams_dead_letters
-from facepass.streams.dead_letters import Selection, open_letters, send_again, watch_open_letters
-from facepass.streams.publisher import DeadLetter, open_publisher
-from facepass.streams.topics import create_topics
+from facepass.streams.dead_letters import handling as streams_dead_letters
+from facepass.streams.dead_letters.handling import Selection, open_letters, send_again, watch_open_letters
+from facepass.streams.kafka.publisher import DeadLetter, open_publisher
+from facepass.streams.kafka.topics import create_topics
 
 THEN = datetime(2026, 5, 9, 12, 30, 0, 123000, tzinfo=UTC)
 

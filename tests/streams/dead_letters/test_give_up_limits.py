@@ -2,10 +2,10 @@
 
 import pytest
 
-from facepass.ops.exit_statuses import exit_status
+from facepass.cli.exit_statuses import exit_status
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
-from facepass.streams import dead_letter_limits
-from facepass.streams.dead_letter_limits import DeadLetterLimits
+from facepass.streams.dead_letters import give_up_limits
+from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
 
 BAD, WORSE = ErrorCode.INVALID_EVENT, ErrorCode.PHOTO_NOT_FOUND
 TOPIC, OTHER = "photo-indexed", "photo-deleted"
@@ -40,7 +40,7 @@ def test_a_healthy_topic_does_not_hide_a_sick_one() -> None:
 
 def test_a_minute_counts_what_good_events_lie_between(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(dead_letter_limits, "monotonic", lambda: now)
+    monkeypatch.setattr(give_up_limits, "monotonic", lambda: now)
     limits = DeadLetterLimits(per_minute=3)
     limits.admit(TOPIC, [BAD, None, BAD, None])
     limits.admit(OTHER, [WORSE, None])

@@ -6,8 +6,8 @@ import pytest
 
 from facepass.schemas.errors import PermanentError
 from facepass.schemas.ledger import Origin
-from facepass.streams.letters import LetterId, OpenLetters, parse_letter_id, read_letter
-from facepass.streams.records import Record
+from facepass.streams.dead_letters.letter import LetterId, OpenLetters, parse_letter_id, read_letter
+from facepass.streams.kafka.records import Record
 
 NAMES = ("topic", "partition", "offset", "occurred-at", "error-code", "error-text")
 VALUES = (b"photo-indexed", b"0", b"5", b"2026-05-09T12:30:00+00:00", b"invalid_id", b"why")

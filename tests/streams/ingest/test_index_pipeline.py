@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from samples import astronaut_jpeg
-from streams_support import eventually
 from structlog.testing import capture_logs
+from support.samples import astronaut_jpeg
+from support.streams_support import eventually
 
 from facepass.embedding import FaceEngine
-from facepass.ops.local.ports import free_port
+from facepass.local.ports import free_port
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.events import Event, IndexUpdate
 from facepass.schemas.faces import PhotoFaces
@@ -24,15 +24,15 @@ from facepass.schemas.ledger import Effect, Origin, PhotoEvent
 from facepass.schemas.settings import DatabaseSettings, IngestSettings, PhotoStoreSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
-from facepass.storage.photo_store import PhotoStore, StoredPhoto, open_photo_store
+from facepass.storage.photos.photo_store import PhotoStore, StoredPhoto, open_photo_store
 from facepass.storage.writes import register_photos
-from facepass.streams import pipeline as pipeline_module
-from facepass.streams.dead_letter_limits import DeadLetterLimits
-from facepass.streams.ingest import index_batch
-from facepass.streams.pipeline import Analyser, Pipeline, Task, index_photos, open_pipeline
-from facepass.streams.publisher import DeadLetter
-from facepass.streams.sweeping import sweep_forever, take_up, write_owed_letters
-from facepass.streams.worker import Worker
+from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
+from facepass.streams.ingest import pipeline as pipeline_module
+from facepass.streams.ingest.ingest_process import index_batch
+from facepass.streams.ingest.pipeline import Analyser, Pipeline, Task, index_photos, open_pipeline
+from facepass.streams.ingest.sweep import sweep_forever, take_up, write_owed_letters
+from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.process.worker import Worker
 
 SESSION = SessionId("wedding")
 

@@ -9,19 +9,19 @@ from typing import Any
 import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
-from streams_support import eventually, running, with_topics
+from support.streams_support import eventually, running, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.events import Event
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
-from facepass.streams import intake as intake_module
-from facepass.streams.intake import Intake, intake_apps
-from facepass.streams.publisher import DeadLetter
-from facepass.streams.worker import Worker
+from facepass.streams.intake import intake_process as intake_module
+from facepass.streams.intake.intake_process import Intake, intake_apps
+from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.process.worker import Worker
 
 _BATCH = 5
 _MANY = 12 * _BATCH

@@ -8,18 +8,18 @@ from typing import Any
 
 import psutil
 import pytest
-from streams_support import committed, eventually, running, topic_names, with_topics
+from support.streams_support import committed, eventually, running, topic_names, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams import worker as worker_module
-from facepass.streams.batches import batches
-from facepass.streams.faust_app import add_agent, new_app
-from facepass.streams.prompt_transport import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS
-from facepass.streams.publisher import open_publisher
-from facepass.streams.worker import Worker
+from facepass.streams.kafka.batching import batches
+from facepass.streams.kafka.embedded_fetch import FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS
+from facepass.streams.kafka.faust_app import add_agent, new_app
+from facepass.streams.kafka.publisher import open_publisher
+from facepass.streams.process import worker as worker_module
+from facepass.streams.process.worker import Worker
 
 GROUP = "traps"
 TOPIC = PhotoIndexed.topic

@@ -8,11 +8,11 @@ import pytest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from facepass.ops.exit_statuses import exit_status
+from facepass.cli.exit_statuses import exit_status
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams import honest_commits
-from facepass.streams.faust_app import new_app
+from facepass.streams.kafka import offset_tracking
+from facepass.streams.kafka.faust_app import new_app
 
 PARTITION = TP("photo-deleted", 0)
 
@@ -66,7 +66,7 @@ async def test_a_seek_that_does_not_end_ends_the_consumer_with_nothing_handed_ou
         await asyncio.Event().wait()
 
     monkeypatch.setattr(driver.Consumer, "perform_seek", hang)
-    monkeypatch.setattr(honest_commits, "_SEEK_SHARE", 0.001)
+    monkeypatch.setattr(offset_tracking, "_SEEK_SHARE", 0.001)
     consumer.resume_flow()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(consumer.perform_seek(), 10)

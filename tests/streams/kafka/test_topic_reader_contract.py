@@ -5,10 +5,10 @@ import uuid
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from streams_support import commit, kafka_settings
+from support.streams_support import commit, kafka_settings
 
 from facepass.schemas.errors import ErrorCode, TransientError
-from facepass.streams.topic_reader import TopicReader, open_topic_reader
+from facepass.streams.kafka.topic_reader import TopicReader, open_topic_reader
 
 
 @pytest.fixture

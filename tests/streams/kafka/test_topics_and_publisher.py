@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from streams_support import kafka_settings, read_topic, topic_names, with_topics
+from support.streams_support import kafka_settings, read_topic, topic_names, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.events import (
     DEAD_LETTERS_TOPIC,
@@ -22,9 +22,9 @@ from facepass.schemas.events import (
 )
 from facepass.schemas.ledger import Origin, UpdateStatus
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.publisher import DeadLetter, open_publisher
-from facepass.streams.records import Record
-from facepass.streams.topics import check_topics, create_topics, topic_specs
+from facepass.streams.kafka.publisher import DeadLetter, open_publisher
+from facepass.streams.kafka.records import Record
+from facepass.streams.kafka.topics import check_topics, create_topics, topic_specs
 
 NOW = datetime(2026, 5, 9, 12, 30, tzinfo=UTC)
 HOUR = 3_600_000

@@ -28,14 +28,14 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import ConsumerRecord
-from samples import astronaut_jpeg, group_jpeg
-from streams_support import SESSION_SECONDS, committed, read_topic, with_topics
+from support.samples import astronaut_jpeg, group_jpeg
+from support.streams_support import SESSION_SECONDS, committed, read_topic, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.migrations import migrate
-from facepass.streams.ingest import INGEST_GROUP
+from facepass.streams.ingest.ingest_process import INGEST_GROUP
 
 PARTITIONS = 2
 PATIENCE = 60.0
@@ -89,7 +89,7 @@ class System:
         }
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "facepass.ops.cli", name, "--metrics-port", str(port)],
+                [sys.executable, "-m", "facepass", name, "--metrics-port", str(port)],
                 env=environment,
                 cwd=self.directory,
                 stderr=output,

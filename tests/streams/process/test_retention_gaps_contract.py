@@ -12,15 +12,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from faust.transport.consumer import Consumer
 from prometheus_client import REGISTRY
-from streams_support import SESSION_SECONDS, committed, eventually
 from structlog.testing import capture_logs
+from support.streams_support import SESSION_SECONDS, committed, eventually
 
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.batches import batches
-from facepass.streams.faust_app import add_agent, new_app
-from facepass.streams.gaps import go_on_after_gaps
-from facepass.streams.positions import open_positions
-from facepass.streams.worker import Worker
+from facepass.streams.kafka.batching import batches
+from facepass.streams.kafka.faust_app import add_agent, new_app
+from facepass.streams.kafka.group_offsets import open_positions
+from facepass.streams.process.retention_gaps import go_on_after_gaps
+from facepass.streams.process.worker import Worker
 
 
 @asynccontextmanager

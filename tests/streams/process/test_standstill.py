@@ -2,8 +2,8 @@
 
 from aiokafka import TopicPartition
 
-from facepass.streams.positions import Position
-from facepass.streams.watchdog import Standstill
+from facepass.streams.kafka.group_offsets import Position
+from facepass.streams.process.watchdog import Standstill
 
 A, B = TopicPartition("photos", 0), TopicPartition("photos", 1)
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import faust
 import pytest
-from streams_support import committed, eventually, with_topics
+from support.streams_support import committed, eventually, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.metrics import consumer_lag
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.batches import batches
-from facepass.streams.faust_app import add_agent, new_app
-from facepass.streams.publisher import open_publisher
-from facepass.streams.retry import until_available
-from facepass.streams.watchdog import Watchdog
-from facepass.streams.worker import Worker
+from facepass.streams.kafka.batching import batches
+from facepass.streams.kafka.faust_app import add_agent, new_app
+from facepass.streams.kafka.publisher import open_publisher
+from facepass.streams.process.retry import until_available
+from facepass.streams.process.watchdog import Watchdog
+from facepass.streams.process.worker import Worker
 
 TOPIC = PhotoIndexed.topic
 LIMIT = 2.0

@@ -13,10 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
-from streams_support import SESSION_SECONDS, committed, read_topic, with_topics
+from support.streams_support import SESSION_SECONDS, committed, read_topic, with_topics
 
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.ports import free_port
+from facepass.local.broker import embedded_broker
+from facepass.local.ports import free_port
 from facepass.schemas.errors import PermanentError
 from facepass.schemas.events import DEAD_LETTERS_TOPIC, Event
 from facepass.schemas.faces import GenerationSpec
@@ -24,10 +24,10 @@ from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_generation
-from facepass.streams.dead_letter_limits import DeadLetterLimits
-from facepass.streams.intake import INTAKE_GROUP, Intake, register
-from facepass.streams.publisher import DeadLetter
-from facepass.streams.records import Record
+from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
+from facepass.streams.intake.intake_process import INTAKE_GROUP, Intake, register
+from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.kafka.records import Record
 
 GOOD = b'{"session_id": "s", "photo_id": "%d", "s3_key": "a.jpg"}'
 
@@ -56,7 +56,7 @@ def intake(broker: str, database_settings: DatabaseSettings) -> Iterator[Start]:
                 "FACEPASS_LOG_FORMAT": "json",
                 **settings,
             }
-            command = [sys.executable, "-m", "facepass.ops.cli", "intake"]
+            command = [sys.executable, "-m", "facepass", "intake"]
             process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
             processes.enter_context(process)
             processes.callback(process.kill)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from facepass.ops.local.children import Child, last_lines, start_child, stop_children
-from facepass.ops.local.ports import bracketed, reachable
+from facepass.local.children import Child, last_lines, start_child, stop_children
+from facepass.local.ports import bracketed, reachable
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 
 _API_VERSIONS = 18

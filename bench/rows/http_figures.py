@@ -10,19 +10,18 @@ from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
 
-from facepass.ops.bench.client import SearchClient, index_batch
-from facepass.ops.bench.crowd import FACES_EACH, fill_session, random_faces
-from facepass.ops.bench.ingest import WARM_UP_PHOTOS, ingest
-from facepass.ops.bench.photos import make_phone_photo, make_selfie
-from facepass.ops.bench.rows import Row, at_least, at_most, below
-from facepass.ops.bench.search import Bare, largest_face
-from facepass.ops.bench.site import Site
-from facepass.ops.bench.sizes import Sizes
-from facepass.ops.bench.timing import in_turns, percentiles, timed
+from bench.client import SearchClient, index_batch
+from bench.crowd import FACES_EACH, fill_session, random_faces
+from bench.photo_sets import make_phone_photo, make_selfie
+from bench.row import Row, at_least, at_most, below
+from bench.rows.ingest_figures import WARM_UP_PHOTOS, ingest
+from bench.rows.search_figures import Bare, largest_face
+from bench.site import Site
+from bench.sizes import Sizes
+from bench.timing import in_turns, percentiles, timed
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import SessionId
-from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage import open_database, open_generation
 
 _SESSION = SessionId("guests")
 

@@ -11,20 +11,19 @@ from time import perf_counter
 
 import psycopg
 
-from facepass.ops.bench.client import SearchClient
-from facepass.ops.bench.crowd import fill_session, random_faces
-from facepass.ops.bench.photos import make_selfie
-from facepass.ops.bench.rows import Row, below
-from facepass.ops.bench.search import Bare, largest_face
-from facepass.ops.bench.shards import Crowd, drain_and_add
-from facepass.ops.bench.site import HOST, Site
-from facepass.ops.bench.sizes import Sizes
-from facepass.ops.bench.timing import timed
-from facepass.ops.local.children import Child, last_lines, start_child, stop_children
+from bench.client import SearchClient
+from bench.crowd import fill_session, random_faces
+from bench.photo_sets import make_selfie
+from bench.row import Row, below
+from bench.rows.search_figures import Bare, largest_face
+from bench.rows.shard_figures import Crowd, drain_and_add
+from bench.site import HOST, Site
+from bench.sizes import Sizes
+from bench.timing import timed
+from facepass.local import Child, last_lines, start_child, stop_children
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
-from facepass.storage.database import open_database
-from facepass.storage.generations import Generation, open_generation
+from facepass.storage import Generation, open_database, open_generation
 
 _SESSION = SessionId("reopened")
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from facepass.ops.local.children import Child, last_lines, start_child, stop_children
+from facepass.local.children import Child, last_lines, start_child, stop_children
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 
 MAJOR = 18

@@ -11,19 +11,16 @@ from time import perf_counter
 
 import psutil
 
-from facepass.embedding import FaceEngine
-from facepass.embedding.folding import fold
-from facepass.embedding.packs import open_pack
-from facepass.ops.bench import peers
-from facepass.ops.bench.machine import cores
-from facepass.ops.bench.rows import Goal, Row, at_least, skipped
-from facepass.ops.bench.site import Site, cpu_seconds
-from facepass.ops.bench.sizes import Sizes
+from bench import peers
+from bench.machine import cores
+from bench.row import Goal, Row, at_least, skipped
+from bench.site import Site, cpu_seconds
+from bench.sizes import Sizes
+from facepass.embedding import FaceEngine, fold, open_pack
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import SessionId
-from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
-from facepass.streams.publisher import open_publisher
+from facepass.storage import open_database, open_generation
+from facepass.streams.kafka import open_publisher
 
 WARM_UP_PHOTOS = 8
 

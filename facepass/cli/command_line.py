@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
+from bench import bench
 from facepass import __version__
-from facepass.ops.bench.command import bench
-from facepass.ops.dead_letters_command import dead_letters
-from facepass.ops.exit_statuses import exit_status
-from facepass.ops.keys_command import keys
-from facepass.ops.local.kafka_kinds import KafkaKind
-from facepass.ops.unknown_settings import unknown_settings
-from facepass.ops.verify.command import verify
+from facepass.cli.dead_letters import dead_letters
+from facepass.cli.exit_statuses import exit_status
+from facepass.cli.keys import keys
+from facepass.cli.unknown_settings import unknown_settings
+from facepass.cli.verify import verify
+from facepass.local import KafkaKind
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.ids import PhotoId, SessionId, check_id
 from facepass.schemas.logs import set_up_logs
@@ -108,7 +108,7 @@ def migrate(
 @topics.command("create")
 def create_topics() -> None:
     """Create the topics that are missing in Kafka (FACEPASS_KAFKA); report those that exist and differ."""
-    from facepass.streams.topics import create_topics as run
+    from facepass.streams.kafka import create_topics as run
 
     differences = asyncio.run(run(read_settings(KafkaSettings)))
     for line in differences:
@@ -119,7 +119,7 @@ def create_topics() -> None:
 @sessions.command("show")
 def show_session(session_id: SessionArgument) -> None:
     """Print a session's ledger, and the photos that failed or wait, with the reasons."""
-    from facepass.ops.sessions import show_session as run
+    from facepass.cli.operating import show_session as run
 
     asyncio.run(run(SessionId(check_id(session_id, "session"))))
 
@@ -135,8 +135,8 @@ def delete_session(
 
     Status 1 when it could not be acknowledged in time; the deletion itself then stands or follows.
     """
-    from facepass.ops.sessions import delete_and_wait, print_receipt
-    from facepass.storage.erasure import Target
+    from facepass.cli.operating import delete_and_wait, print_receipt
+    from facepass.use_cases import Target
 
     target = Target(
         session_id=SessionId(check_id(session_id, "session")),
@@ -156,7 +156,7 @@ def link_session(
     qr: Annotated[Path | None, typer.Option(help="Write the QR code to this file, .png or .svg.")] = None,
 ) -> None:
     """Print the link for a session's guests, at FACEPASS_PUBLIC_URL, with a token that expires."""
-    from facepass.ops.session_link import print_link
+    from facepass.cli.operating import print_link
 
     print_link(SessionId(check_id(session_id, "session")), timedelta(days=days), qr)
 
@@ -178,8 +178,8 @@ def intake(*, metrics_port: MetricsPort = None) -> None:
     FACEPASS_DEAD_LETTERS_PER_MINUTE): look before you start it again; 4 when the watchdog found that it takes no
     events (FACEPASS_WATCHDOG_SECONDS): start it again; 1 for everything else.
     """
-    from facepass.ops.workers import intake as run
-    from facepass.ops.workers import run_worker
+    from facepass.cli.running import intake as run
+    from facepass.cli.running import run_worker
 
     _set_up_logs()
     run_worker(run(metrics_port))
@@ -191,8 +191,8 @@ def ingest(*, metrics_port: MetricsPort = None) -> None:
 
     Exit statuses as those of `facepass intake`.
     """
-    from facepass.ops.workers import ingest as run
-    from facepass.ops.workers import run_worker
+    from facepass.cli.running import ingest as run
+    from facepass.cli.running import run_worker
 
     _set_up_logs()
     run_worker(run(metrics_port))
@@ -213,8 +213,8 @@ def serve(
     ] = None,
 ) -> None:
     """Answer searches over HTTP from shards in memory, kept up to date from PostgreSQL and Kafka."""
-    from facepass.ops.serve import serve as run
-    from facepass.ops.workers import run_worker
+    from facepass.cli.running import run_worker
+    from facepass.cli.running import serve as run
 
     _set_up_logs()
     run_worker(run(host, port, control_port=control_port))
@@ -240,8 +240,7 @@ def dev(
     what was indexed is still found, what was still waiting in Kafka is gone. Apache Kafka (--kafka apache; needs
     Java 17 and Maven) keeps them in the data directory.
     """
-    from facepass.ops.dev import run_dev
-    from facepass.ops.local.stack import StackOptions
+    from facepass.local import StackOptions, run_dev
 
     run_dev(
         StackOptions(host=host, port=port, kafka_port=kafka_port, data_dir=data_dir, photos=photos, kind=kafka)
@@ -267,7 +266,7 @@ def demo(
     Everything runs on this machine in a temporary directory, which is removed at the end. Status 1 when a selfie
     does not find exactly the photos that it must find.
     """
-    from facepass.ops.demo.run import run_demo
+    from facepass.local.demo import run_demo
 
     if (photos is None) != (not selfie):
         raise typer.BadParameter("--photos and --selfie belong together: give both, or neither for the samples")
@@ -277,7 +276,7 @@ def demo(
 @app.command()
 def doctor() -> None:
     """Say what is missing or wrong on this machine and how to mend it. Status 1 when something needed is."""
-    from facepass.ops.doctor import run_doctor
+    from facepass.cli.operating import run_doctor
 
     if not run_doctor():
         raise typer.Exit(1)

@@ -15,27 +15,30 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from pydantic import SecretStr
 
+from bench.row import Row, reaches
+from bench.site import HOST
+from bench.sizes import Sizes
 from facepass.embedding import read_spec
-from facepass.ops.bench.rows import Row, reaches
-from facepass.ops.bench.site import HOST
-from facepass.ops.bench.sizes import Sizes
-from facepass.ops.local.children import last_lines, start_child, stop_children
-from facepass.ops.local.kafka_kinds import KafkaKind, local_kafka
-from facepass.ops.local.ports import free_port
-from facepass.ops.local.postgres import embedded_postgres
-from facepass.ops.local.stack import process_environment
+from facepass.local import (
+    KafkaKind,
+    embedded_postgres,
+    free_port,
+    last_lines,
+    local_kafka,
+    process_environment,
+    start_child,
+    stop_children,
+)
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings
-from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage import open_database, open_generation
 from facepass.storage.migrations import migrate
 from facepass.storage.writes import read_counts
-from facepass.streams.publisher import open_publisher
-from facepass.streams.topics import create_topics
+from facepass.streams.kafka import create_topics, open_publisher
 
 _BATCH = 1000
 """Rows of one transaction of bare, as of ours."""

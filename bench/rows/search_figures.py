@@ -9,21 +9,20 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.client import SearchClient
+from bench.crowd import FACES_EACH, fill_session, random_faces
+from bench.photo_sets import make_selfie
+from bench.row import Goal, Row, at_most, below
+from bench.site import Site
+from bench.sizes import Sizes
+from bench.timing import Percentiles, in_turns, percentiles, timed
 from facepass.embedding import FaceEngine
-from facepass.ops.bench.client import SearchClient
-from facepass.ops.bench.crowd import FACES_EACH, fill_session, random_faces
-from facepass.ops.bench.photos import make_selfie
-from facepass.ops.bench.rows import Goal, Row, at_most, below
-from facepass.ops.bench.site import Site
-from facepass.ops.bench.sizes import Sizes
-from facepass.ops.bench.timing import Percentiles, in_turns, percentiles, timed
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import SearchSettings
-from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
-from facepass.streams.publisher import open_publisher
+from facepass.storage import open_database, open_generation
+from facepass.streams.kafka import open_publisher
 
 _SESSION = SessionId("party")
 _BACKLOG = SessionId("backlog")

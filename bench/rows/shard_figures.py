@@ -21,21 +21,18 @@ from numpy.typing import NDArray
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
-from facepass.ops.bench.crowd import fill_session, random_faces
-from facepass.ops.bench.rows import Row, at_least, at_most, rate_within
-from facepass.ops.bench.sizes import Sizes
-from facepass.ops.bench.timing import timed
-from facepass.ops.local.postgres import DATABASE, embedded_postgres
+from bench.crowd import fill_session, random_faces
+from bench.row import Row, at_least, at_most, rate_within
+from bench.sizes import Sizes
+from bench.timing import timed
+from facepass.local import DATABASE, embedded_postgres
 from facepass.schemas.faces import Embedding, GenerationSpec
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
-from facepass.storage.database import Database, open_database
-from facepass.storage.deltas import read_delta, read_ledgers
-from facepass.storage.generations import Generation, open_generation
+from facepass.storage import Database, Generation, open_database, open_generation
 from facepass.storage.migrations import migrate
-from facepass.storage.shard import Ranking, Shard, ShardAnswer
-from facepass.storage.shards import Shards
+from facepass.storage.shards import Ranking, Shard, ShardAnswer, Shards, read_delta, read_ledgers
 
 NEIGHBOURS = 100
 """What bare asks of FAISS."""

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
 
-from facepass.ops.bench.client import SearchClient
-from facepass.ops.bench.photos import make_selfie
-from facepass.ops.bench.rows import Row, at_most
-from facepass.ops.bench.site import Site
-from facepass.ops.bench.sizes import Sizes
-from facepass.ops.bench.timing import percentiles, timed
+from bench.client import SearchClient
+from bench.photo_sets import make_selfie
+from bench.row import Row, at_most
+from bench.site import Site
+from bench.sizes import Sizes
+from bench.timing import percentiles, timed
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
-from facepass.streams.publisher import Publisher, open_publisher
+from facepass.storage import open_database, open_generation
+from facepass.streams.kafka import Publisher, open_publisher
 
 _SESSION = SessionId("fresh")
 

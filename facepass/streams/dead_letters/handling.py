@@ -13,12 +13,21 @@ from facepass.schemas.events import DEAD_LETTERS_TOPIC
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import dead_letters_oldest_age_seconds, dead_letters_open
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.broker import kafka_errors
-from facepass.streams.letters import HANDLED_HEADER, Handled, Letter, LetterId, OpenLetters, read_letter
-from facepass.streams.publisher import Publisher
-from facepass.streams.records import record_from_consumer
-from facepass.streams.topic_reader import open_topic_reader
-from facepass.streams.topics import count_partitions
+from facepass.streams.dead_letters.letter import (
+    HANDLED_HEADER,
+    Handled,
+    Letter,
+    LetterId,
+    OpenLetters,
+    read_letter,
+)
+from facepass.streams.kafka import (
+    Publisher,
+    count_partitions,
+    kafka_errors,
+    open_topic_reader,
+    record_from_consumer,
+)
 
 _log = get_logger(__name__)
 

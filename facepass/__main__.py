@@ -1,0 +1,5 @@
+"""`python -m facepass` is the command `facepass`."""
+
+from facepass.cli import main
+
+main()

@@ -1,0 +1,25 @@
+"""One session's vectors in memory: loaded, searched, brought forward, and the lease that lets a process answer.
+
+PostgreSQL is the only source of what a shard holds; nothing here writes a row of a photo, and nobody else imports
+FAISS.
+"""
+
+from facepass.storage.shards.deltas import read_delta, read_ledgers
+from facepass.storage.shards.digest import digest_text
+from facepass.storage.shards.replica import LEASE_MARGIN_SECONDS, Replica, wait_until_unserved
+from facepass.storage.shards.shard import Match, Ranking, Shard, ShardAnswer
+from facepass.storage.shards.shards import Shards
+
+__all__ = [
+    "LEASE_MARGIN_SECONDS",
+    "Match",
+    "Ranking",
+    "Replica",
+    "Shard",
+    "ShardAnswer",
+    "Shards",
+    "digest_text",
+    "read_delta",
+    "read_ledgers",
+    "wait_until_unserved",
+]
