@@ -10,7 +10,7 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import Box, Embedding, Face, PhotoFaces, Quality
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
-from facepass.storage import Database, Generation
+from facepass.storage import Store
 from facepass.storage.writes import save_photos
 
 FACES_EACH = 4
@@ -35,15 +35,13 @@ def random_faces(count: int, person: Embedding, *, seed: int) -> NDArray[np.floa
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-async def fill_session(
-    db: Database, generation: Generation, session_id: SessionId, vectors: NDArray[np.float32]
-) -> None:
+async def fill_session(store: Store, session_id: SessionId, vectors: NDArray[np.float32]) -> None:
     """Store `vectors`, shape (faces, floats), as photos of `FACES_EACH` faces."""
     photos = [vectors[first : first + FACES_EACH] for first in range(0, len(vectors), FACES_EACH)]
     for first in range(0, len(photos), _BATCH_PHOTOS):
         batch = photos[first : first + _BATCH_PHOTOS]
         outcomes = list(_outcomes(session_id, batch, first))
-        await save_photos(db, generation, outcomes, retry_hours=24.0)
+        await save_photos(store, outcomes, retry_hours=24.0)
 
 
 def _outcomes(session_id: SessionId, photos: list[NDArray[np.float32]], first: int) -> Iterator[PhotoOutcome]:

@@ -58,7 +58,7 @@ class Workers:
 
 async def register(parts: Parts, event: PhotoIndexed) -> None:
     """What intake does with a photo."""
-    await register_photos(parts.database, parts.generation, [_photo(event)])
+    await register_photos(parts.store, [_photo(event)])
 
 
 async def settle(
@@ -71,20 +71,16 @@ async def settle(
             PhotoState.INDEXED if found.faces else PhotoState.FILTERED if found.left_out else PhotoState.NO_FACE
         )
     outcome = PhotoOutcome(event=_photo(event), state=state, found=found, error=error)
-    (written,) = await save_photos(parts.database, parts.generation, [outcome], retry_hours=24)
+    (written,) = await save_photos(parts.store, [outcome], retry_hours=24)
     return written.update
 
 
 async def apply_deletion(parts: Parts, event: Event) -> IndexUpdate:
     """What intake does with a deletion."""
     if isinstance(event, PhotoDeleted):
-        return (
-            await delete_photo(
-                parts.database, parts.generation, event.session_id, event.photo_id, event.occurred_at
-            )
-        ).update
+        return (await delete_photo(parts.store, event.session_id, event.photo_id, event.occurred_at)).update
     assert isinstance(event, SessionDeleted)
-    return (await delete_session(parts.database, parts.generation, event.session_id, event.occurred_at)).update
+    return (await delete_session(parts.store, event.session_id, event.occurred_at)).update
 
 
 def faces_of(engine: FaceEngine, picture: bytes) -> PhotoFaces:

@@ -15,7 +15,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import Database, open_database
-from facepass.storage.generations import Generation, open_generation
+from facepass.storage.generations import Generation, Store, open_store
 
 START = datetime(2026, 5, 9, 12, tzinfo=UTC)
 SIZE = 8
@@ -30,8 +30,15 @@ SPEC = GenerationSpec(
 class Storage:
     """A database with an active generation."""
 
-    db: Database
-    generation: Generation
+    store: Store
+
+    @property
+    def db(self) -> Database:
+        return self.store.database
+
+    @property
+    def generation(self) -> Generation:
+        return self.store.generation
 
     async def rows(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         async with self.db.transaction() as connection:
@@ -45,7 +52,7 @@ class Storage:
 @asynccontextmanager
 async def open_storage(settings: DatabaseSettings, spec: GenerationSpec = SPEC) -> AsyncIterator[Storage]:
     async with open_database(settings) as db:
-        yield Storage(db, await open_generation(db, spec))
+        yield Storage(await open_store(db, spec))
 
 
 def at(seconds: float) -> datetime:

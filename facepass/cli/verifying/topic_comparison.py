@@ -70,7 +70,7 @@ def _decoded(record: Record, kind: type[E], begun: datetime) -> E | None:
 
 async def _missing_photos(scope: Scope, events: Sequence[Consumed[PhotoIndexed]]) -> list[Difference]:
     asked = [photo_event(event, origin) for event, origin in events]
-    missing = await unaccounted_photos(scope.database, scope.generation, asked)
+    missing = await unaccounted_photos(scope.store, asked)
     return [
         _difference(
             events[one.index],
@@ -85,7 +85,7 @@ async def _missing_photos(scope: Scope, events: Sequence[Consumed[PhotoIndexed]]
 async def _missing_fences(
     scope: Scope, events: Sequence[Consumed[PhotoDeleted]] | Sequence[Consumed[SessionDeleted]]
 ) -> list[Difference]:
-    missing = await unfenced_deletions(scope.database, [event for event, _ in events])
+    missing = await unfenced_deletions(scope.store.database, [event for event, _ in events])
     return [
         _difference(
             events[one.index],

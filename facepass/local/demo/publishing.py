@@ -13,7 +13,7 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoEvent, PhotoState
 from facepass.schemas.settings import ModelSettings, read_settings
-from facepass.storage import Connection, open_database, open_generation
+from facepass.storage import Connection, open_database, open_store
 from facepass.storage.writes import Row, read_rows
 from facepass.streams.kafka import open_publisher
 
@@ -68,11 +68,11 @@ async def wait_until_settled(
     settled: dict[str, Row] = {}
     loop = asyncio.get_running_loop()
     async with open_database(stack.database) as database:
-        generation = await open_generation(database, read_spec(read_settings(ModelSettings)))
+        store = await open_store(database, read_spec(read_settings(ModelSettings)))
         moved = loop.time()
         while waiting := [event for event in events if event.photo_id not in settled]:
             stack.check()
-            found = await database.run(partial(_settled_rows, generation=generation.number, events=waiting))
+            found = await database.run(partial(_settled_rows, generation=store.generation.number, events=waiting))
             if found:
                 settled.update(found)
                 moved = loop.time()

@@ -11,8 +11,8 @@ from typing import Any
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import Origin, PhotoEvent
-from facepass.storage.database import Connection, Database
-from facepass.storage.generations import Generation
+from facepass.storage.database import Connection
+from facepass.storage.generations import Store
 from facepass.storage.writes.locked_rows import STATEMENTS, key_of, lock_sessions
 
 CLAIM_SECONDS = 600.0
@@ -23,7 +23,7 @@ _SESSIONS_AT_ONCE = 500
 """No index leads to the letters that are owed: sessions with failures are looked through, so many in one go."""
 
 
-async def claim_overdue(db: Database, generation: Generation, limit: int) -> list[PhotoEvent]:
+async def claim_overdue(store: Store, limit: int) -> list[PhotoEvent]:
     """Claim the `limit` pending photos that are longest overdue, in no order, by their stored key.
 
     What comes of them goes through `save_photos`, which also ends a photo as failed once it has been tried for too
@@ -31,10 +31,10 @@ async def claim_overdue(db: Database, generation: Generation, limit: int) -> lis
 
     Raises: as `Database.run`.
     """
-    return await db.run(lambda connection: _claim(connection, generation.number, limit))
+    return await store.database.run(lambda connection: _claim(connection, store.generation.number, limit))
 
 
-async def letters_owed(db: Database, generation: Generation) -> AsyncIterator[list[tuple[PhotoEvent, ErrorCode]]]:
+async def letters_owed(store: Store) -> AsyncIterator[list[tuple[PhotoEvent, ErrorCode]]]:
     """The failed photos whose dead letter was not noted as written, and why they failed; some at a time.
 
     Looks through every session with a failed photo: meant for a start. What another process has just given up, and
@@ -44,7 +44,9 @@ async def letters_owed(db: Database, generation: Generation) -> AsyncIterator[li
     """
     after = SessionId("")
     while True:
-        sessions, owed = await db.run(lambda connection: _owed(connection, generation.number, after))  # noqa: B023
+        sessions, owed = await store.database.run(
+            lambda connection: _owed(connection, store.generation.number, after)  # noqa: B023
+        )
         if owed:
             yield owed
         if len(sessions) < _SESSIONS_AT_ONCE:
@@ -52,13 +54,13 @@ async def letters_owed(db: Database, generation: Generation) -> AsyncIterator[li
         after = sessions[-1]
 
 
-async def note_letters(db: Database, generation: Generation, events: Sequence[PhotoEvent]) -> None:
+async def note_letters(store: Store, events: Sequence[PhotoEvent]) -> None:
     """Note that the dead letters of these events are written; changes nothing where a photo has moved on.
 
     Raises: as `Database.run`.
     """
     if events:
-        await db.run(lambda connection: _note(connection, generation.number, events))
+        await store.database.run(lambda connection: _note(connection, store.generation.number, events))
 
 
 async def _claim(connection: Connection, generation: int, limit: int) -> list[PhotoEvent]:

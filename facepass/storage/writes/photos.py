@@ -6,8 +6,8 @@ from typing import Any
 
 from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.metrics import embeddings_total
-from facepass.storage.database import Connection, Database
-from facepass.storage.generations import Generation
+from facepass.storage.database import Connection
+from facepass.storage.generations import Generation, Store
 from facepass.storage.writes.counters import in_lock_order, next_revision, write_ledgers
 from facepass.storage.writes.face_encoding import encode_faces, encode_left_out
 from facepass.storage.writes.locked_rows import STATEMENTS, Key, Known, key_of, lock_sessions, read_rows
@@ -26,7 +26,7 @@ LEFT_PENDING_SECONDS = 3600.0
 than ingest needs to come round to it in normal work."""
 
 
-async def register_photos(db: Database, generation: Generation, events: Sequence[PhotoEvent]) -> list[Effect]:
+async def register_photos(store: Store, events: Sequence[PhotoEvent]) -> list[Effect]:
     """Register photos as pending; one transaction, effects in the order of `events`.
 
     Keeps stored faces and the revision: nothing that a search sees changes.
@@ -35,7 +35,7 @@ async def register_photos(db: Database, generation: Generation, events: Sequence
     """
     if not events:
         return []
-    return await db.run(lambda connection: _register(connection, generation.number, events))
+    return await store.database.run(lambda connection: _register(connection, store.generation.number, events))
 
 
 async def _register(connection: Connection, generation: int, events: Sequence[PhotoEvent]) -> list[Effect]:
@@ -61,9 +61,7 @@ async def _register(connection: Connection, generation: int, events: Sequence[Ph
     return effects
 
 
-async def triage_photos(
-    db: Database, generation: Generation, events: Sequence[PhotoEvent]
-) -> list[Written | None]:
+async def triage_photos(store: Store, events: Sequence[PhotoEvent]) -> list[Written | None]:
     """Which of `events` must be fetched and embedded: None. Of the others, what `save_photos` would answer.
 
     Only reads; `save_photos` judges again under its locks. In the order of `events`.
@@ -72,19 +70,17 @@ async def triage_photos(
     """
     if not events:
         return []
-    known = await db.run(lambda connection: read_rows(connection, generation.number, events))
+    known = await store.database.run(lambda connection: read_rows(connection, store.generation.number, events))
     answers: list[Written | None] = []
     for event in events:
         row = known.rows[key_of(event)]
         settled = judge_processing(row, event)
         revision = known.revisions[event.session_id] or 0
-        answers.append(settled_update(generation, event, row, settled, revision) if settled else None)
+        answers.append(settled_update(store.generation, event, row, settled, revision) if settled else None)
     return answers
 
 
-async def save_photos(
-    db: Database, generation: Generation, outcomes: Sequence[PhotoOutcome], *, retry_hours: float
-) -> list[Written]:
+async def save_photos(store: Store, outcomes: Sequence[PhotoOutcome], *, retry_hours: float) -> list[Written]:
     """Write what became of some photos, their faces included; one transaction, answers in the order of `outcomes`.
 
     Raises the revision of each session of which it changes a result, by one. A pending outcome keeps the faces
@@ -94,7 +90,9 @@ async def save_photos(
     """
     if not outcomes:
         return []
-    answers, faces = await db.run(lambda connection: _save(connection, generation, outcomes, retry_hours))
+    answers, faces = await store.database.run(
+        lambda connection: _save(connection, store.generation, outcomes, retry_hours)
+    )
     embeddings_total.inc(faces)
     return answers
 

@@ -71,14 +71,13 @@ async def run_ingest(
         )
         if opened is None:
             return
-        store = await stack.enter_async_context(open_photo_store(photos))
+        photo_store = await stack.enter_async_context(open_photo_store(photos))
         pipeline = await stack.enter_async_context(
             open_pipeline(
-                database=opened[0],
-                generation=opened[1],
-                photo_store=store,
+                store=opened[0],
+                photo_store=photo_store,
                 engine=engine,
-                outlet=opened[2],
+                outlet=opened[1],
                 settings=ingest,
                 limits=limits_of(guards),
             )

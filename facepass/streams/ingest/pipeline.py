@@ -15,7 +15,7 @@ from facepass.schemas.ledger import PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import photo_failures_total
 from facepass.schemas.settings import IngestSettings
-from facepass.storage import Database, Generation
+from facepass.storage import Store
 from facepass.storage.photos import PhotoStore, StoredPhoto
 from facepass.storage.writes import Written, note_letters, save_photos, triage_photos
 from facepass.streams.dead_letters import DeadLetterLimits
@@ -65,8 +65,7 @@ class Pipeline:
         limits: on the photos that are given up for good.
     """
 
-    database: Database
-    generation: Generation
+    store: Store
     photo_store: PhotoStore
     engine: Analyser
     outlet: Outlet
@@ -106,8 +105,7 @@ class Prepared:
 @asynccontextmanager
 async def open_pipeline(
     *,
-    database: Database,
-    generation: Generation,
+    store: Store,
     photo_store: PhotoStore,
     engine: Analyser,
     outlet: Outlet,
@@ -118,8 +116,7 @@ async def open_pipeline(
     threads = ThreadPoolExecutor(max_workers=engine.threads, thread_name_prefix="analyse")
     try:
         yield Pipeline(
-            database=database,
-            generation=generation,
+            store=store,
             photo_store=photo_store,
             engine=engine,
             outlet=outlet,
@@ -153,9 +150,7 @@ async def index_photos(pipeline: Pipeline, tasks: Sequence[Task]) -> list[Writte
 async def prepare_photos(pipeline: Pipeline, tasks: Sequence[Task]) -> list[Prepared]:
     """The half without effects: may run while an earlier batch is still being settled."""
     events = [task.event for task in tasks]
-    settled = await until_available(
-        lambda: triage_photos(pipeline.database, pipeline.generation, events), waiting_for="PostgreSQL"
-    )
+    settled = await until_available(lambda: triage_photos(pipeline.store, events), waiting_for="PostgreSQL")
     return await asyncio.gather(
         *(
             _prepare(pipeline, task) if written is None else _already(task, written)
@@ -184,9 +179,7 @@ async def settle_photos(pipeline: Pipeline, prepared: Sequence[Prepared]) -> lis
             await send_dead_letter(pipeline.outlet, letter)
             given_up.append(item.task.event)
         tell(item.task.event, item.outcome, one, taken_at=item.task.taken_at)
-    await until_available(
-        lambda: note_letters(pipeline.database, pipeline.generation, given_up), waiting_for="PostgreSQL"
-    )
+    await until_available(lambda: note_letters(pipeline.store, given_up), waiting_for="PostgreSQL")
     return written
 
 
@@ -205,9 +198,7 @@ async def _save(pipeline: Pipeline, outcomes: Sequence[PhotoOutcome]) -> Sequenc
     if not outcomes:
         return []
     return await until_available(
-        lambda: save_photos(
-            pipeline.database, pipeline.generation, outcomes, retry_hours=pipeline.settings.retry_hours
-        ),
+        lambda: save_photos(pipeline.store, outcomes, retry_hours=pipeline.settings.retry_hours),
         waiting_for="PostgreSQL",
     )
 

@@ -46,7 +46,7 @@ async def take_up(pipeline: Pipeline, worker: Worker, places: asyncio.Semaphore,
     await places.acquire()
     overdue: list[PhotoEvent] = []
     try:
-        overdue = await claim_overdue(pipeline.database, pipeline.generation, 1)
+        overdue = await claim_overdue(pipeline.store, 1)
     finally:
         if not overdue:
             places.release()
@@ -69,8 +69,8 @@ async def write_owed_letters(pipeline: Pipeline) -> None:
     Raises:
         TransientError: `database_unavailable`; what is not written by then stays owed.
     """
-    async for owed in letters_owed(pipeline.database, pipeline.generation):
+    async for owed in letters_owed(pipeline.store):
         for event, code in owed:
             await send_dead_letter(pipeline.outlet, rebuilt_letter(event, code, str(code)))
-        await note_letters(pipeline.database, pipeline.generation, [event for event, _ in owed])
+        await note_letters(pipeline.store, [event for event, _ in owed])
         _log.warning("dead_letters_made_up_for", letters=len(owed))

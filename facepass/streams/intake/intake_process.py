@@ -23,7 +23,7 @@ from facepass.schemas.settings import (
     KafkaSettings,
     PhotoStoreSettings,
 )
-from facepass.storage import Database, Generation
+from facepass.storage import Store
 from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
 from facepass.streams.dead_letters import DeadLetterLimits, limits_of, watch_open_letters
@@ -58,8 +58,7 @@ E = TypeVar("E", bound=Event)
 class Intake:
     """What the agents work with; `limits` on the events that cannot be decoded."""
 
-    database: Database
-    generation: Generation
+    store: Store
     outlet: Outlet
     limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
 
@@ -97,17 +96,17 @@ async def run_intake(
         )
         if opened is None:
             return
-        intake = Intake(database=opened[0], generation=opened[1], outlet=opened[2], limits=limits_of(guards))
+        intake = Intake(store=opened[0], outlet=opened[1], limits=limits_of(guards))
         apps = intake_apps(kafka, intake, worker)
         for app in apps:
             go_on_after_gaps(app, kafka)
         watchdog = Watchdog(worker, kafka, group=INTAKE_GROUP, topics=TOPICS, seconds=guards.watchdog_seconds)
-        uploads = UploadStore(intake.database, await stack.enter_async_context(open_photo_store(photos)))
+        uploads = UploadStore(intake.store.database, await stack.enter_async_context(open_photo_store(photos)))
         tasks = [
             watchdog.watch_forever,
             lambda: watch_open_letters(kafka),
             lambda: keep_house_forever(
-                intake.database, uploads, keys_kept_seconds=indexing.idempotency_hours * 3600
+                intake.store.database, uploads, keys_kept_seconds=indexing.idempotency_hours * 3600
             ),
         ]
         await worker.run(*apps, tasks=tasks)
@@ -157,9 +156,7 @@ async def register(intake: Intake, records: Sequence[Record]) -> None:
     ]
     if not events:
         return
-    effects = await until_available(
-        lambda: register_photos(intake.database, intake.generation, events), waiting_for="PostgreSQL"
-    )
+    effects = await until_available(lambda: register_photos(intake.store, events), waiting_for="PostgreSQL")
     for effect in Effect:
         if found := effects.count(effect):
             outcome = "applied" if effect is Effect.WRITTEN else str(effect)
@@ -180,7 +177,7 @@ def one_by_one(kind: type[E], apply: Callable[[Intake, E], Awaitable[str]]) -> S
 async def remove_session(intake: Intake, event: SessionDeleted) -> str:
     """Delete a session, then publish its update."""
     deletion = await until_available(
-        lambda: delete_session(intake.database, intake.generation, event.session_id, event.occurred_at),
+        lambda: delete_session(intake.store, event.session_id, event.occurred_at),
         waiting_for="PostgreSQL",
     )
     return await _deleted(intake, event, deletion, photo_id=None)
@@ -189,9 +186,7 @@ async def remove_session(intake: Intake, event: SessionDeleted) -> str:
 async def remove_photo(intake: Intake, event: PhotoDeleted) -> str:
     """Delete a photo, then publish its update."""
     deletion = await until_available(
-        lambda: delete_photo(
-            intake.database, intake.generation, event.session_id, event.photo_id, event.occurred_at
-        ),
+        lambda: delete_photo(intake.store, event.session_id, event.photo_id, event.occurred_at),
         waiting_for="PostgreSQL",
     )
     return await _deleted(intake, event, deletion, photo_id=event.photo_id)
@@ -199,7 +194,7 @@ async def remove_photo(intake: Intake, event: PhotoDeleted) -> str:
 
 async def announce_session(intake: Intake, event: SessionUpdated) -> str:
     """Take over what Pixora says of a session."""
-    effect = await until_available(lambda: update_session(intake.database, event), waiting_for="PostgreSQL")
+    effect = await until_available(lambda: update_session(intake.store.database, event), waiting_for="PostgreSQL")
     _log.info("session_updated", session_id=event.session_id, effect=str(effect))
     return "applied" if effect is Effect.WRITTEN else str(effect)
 

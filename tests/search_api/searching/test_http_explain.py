@@ -54,7 +54,7 @@ async def explained(stack: SearchStack, photo_id: str, selfie: bytes, **fields: 
 
 
 async def save(stack: SearchStack, *outcomes: PhotoOutcome) -> None:
-    await save_photos(stack.parts.database, stack.parts.generation, outcomes, retry_hours=24)
+    await save_photos(stack.parts.store, outcomes, retry_hours=24)
 
 
 async def test_the_verdict_is_that_of_a_search_at_every_threshold(stack: SearchStack) -> None:
@@ -132,8 +132,8 @@ async def test_deleted_photos_and_sessions_show_their_fences(stack: SearchStack)
     await stack.index("s2", {"me": astronaut_png()})
     now = datetime.now(UTC)
     parts = stack.parts
-    await delete_photo(parts.database, parts.generation, SessionId("s1"), PhotoId("me"), now)
-    await delete_session(parts.database, parts.generation, SessionId("s2"), now)
+    await delete_photo(parts.store, SessionId("s1"), PhotoId("me"), now)
+    await delete_session(parts.store, SessionId("s2"), now)
     told = await explained(stack, "me", astronaut_png())
     assert (told.matched, str(told.reason)) == (False, "deleted")
     assert (told.photo.deleted_at, told.photo.session_deleted_at, told.photo.faces) == (now, None, [])

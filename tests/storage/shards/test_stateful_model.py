@@ -207,7 +207,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(batch=st.lists(events, min_size=1, max_size=4))
     def intake(self, batch: list[PhotoEvent]) -> None:
-        self.run(register_photos(self.db, self.generation, batch))
+        self.run(register_photos(self.store, batch))
         for event in batch:
             self.model.register(*key(event), time_of(event), given=event.occurred_at_given)
         self.compare()
@@ -223,7 +223,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=hints, batch=st.lists(consumes(prepared), min_size=1, max_size=4))
     def save(self, batch: list[PhotoOutcome]) -> Any:
-        written = self.run(save_photos(self.db, self.generation, batch, retry_hours=RETRY_HOURS))
+        written = self.run(save_photos(self.store, batch, retry_hours=RETRY_HOURS))
         for one, told in zip(batch, written, strict=True):
             event = one.event
             expected = self.model.save(*key(event), time_of(event), one, given=event.occurred_at_given)
@@ -248,10 +248,10 @@ class Machine(RuleBasedStateMachine):
         return multiple(*self._redeliver(batch))
 
     def _redeliver(self, batch: list[PhotoEvent]) -> list[IndexUpdate]:
-        triaged = self.run(triage_photos(self.db, self.generation, batch))
+        triaged = self.run(triage_photos(self.store, batch))
         left = [event for event, settled in zip(batch, triaged, strict=True) if settled is None]
         results = [result_of(event, time_of(event)) for event in left]
-        written = self.run(save_photos(self.db, self.generation, results, retry_hours=RETRY_HOURS))
+        written = self.run(save_photos(self.store, results, retry_hours=RETRY_HOURS))
         for event, result in zip(left, results, strict=True):
             self.model.save(*key(event), time_of(event), result, given=event.occurred_at_given)
         self.compare()
@@ -266,11 +266,11 @@ class Machine(RuleBasedStateMachine):
                 "UPDATE photo_results SET next_attempt_at = clock_timestamp() WHERE state = 'pending'"
             )
         )
-        claimed = self.run(claim_overdue(self.db, self.generation, 100))
+        claimed = self.run(claim_overdue(self.store, 100))
         pending = {k for k, state in self.model.states().items() if state == "pending"}
         assert {key(event) for event in claimed} == pending
         results = [result_of(event, time_of(event)) for event in claimed]
-        written = self.run(save_photos(self.db, self.generation, results, retry_hours=RETRY_HOURS))
+        written = self.run(save_photos(self.store, results, retry_hours=RETRY_HOURS))
         for event, result in zip(claimed, results, strict=True):
             assert self.model.save(*key(event), time_of(event), result, given=event.occurred_at_given)
         self.compare()
@@ -278,7 +278,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=hints, session=SESSIONS, photo=PHOTOS, time=TIMES, hinted=st.booleans())
     def delete_photo(self, session: str, photo: str, time: int, hinted: bool) -> IndexUpdate:
-        told = self.run(delete_photo(self.db, self.generation, SessionId(session), PhotoId(photo), at(time)))
+        told = self.run(delete_photo(self.store, SessionId(session), PhotoId(photo), at(time)))
         covered = time <= self.model.fences.get(session, -1)  # the session's deletion has fenced it already
         assert (told.effect is Effect.WRITTEN) == self.model.delete_photo(session, photo, time) or covered
         self.compare()
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=hints, session=SESSIONS, time=TIMES, hinted=st.booleans())
     def delete_session(self, session: str, time: int, hinted: bool) -> IndexUpdate:
-        told = self.run(delete_session(self.db, self.generation, SessionId(session), at(time)))
+        told = self.run(delete_session(self.store, SessionId(session), at(time)))
         assert (told.effect is Effect.WRITTEN) == self.model.delete_session(session, time)
         self.compare()
         if hinted:
@@ -332,8 +332,8 @@ class Machine(RuleBasedStateMachine):
 
     def start_replica(self) -> None:
         """A process that holds nothing takes the place of the one before."""
-        self.shards = Shards(self.db, self.generation, ShardSettings())
-        self.replica = Replica(self.db, self.generation, self.shards, LeaseSettings())
+        self.shards = Shards(self.store, ShardSettings())
+        self.replica = Replica(self.store, self.shards, LeaseSettings())
         self.run(self.replica.register())
 
     @rule(session=SESSIONS)
@@ -397,8 +397,8 @@ class Machine(RuleBasedStateMachine):
         return self.bench.storage.db
 
     @property
-    def generation(self) -> Any:
-        return self.bench.storage.generation
+    def store(self) -> Any:
+        return self.bench.storage.store
 
 
 def mismatches() -> float:

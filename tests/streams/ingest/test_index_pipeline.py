@@ -23,7 +23,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, Origin, PhotoEvent
 from facepass.schemas.settings import DatabaseSettings, IngestSettings, PhotoStoreSettings
 from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.storage.photos.photo_store import PhotoStore, StoredPhoto, open_photo_store
 from facepass.storage.writes import register_photos
 from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
@@ -76,7 +76,7 @@ class Parts:
     async def register(self, *tasks: Task) -> None:
         """Photos that a lost event left pending, and that are due for the sweep in this order."""
         for one in tasks:
-            await register_photos(self.pipeline.database, self.pipeline.generation, [one.event])
+            await register_photos(self.pipeline.store, [one.event])
         self.run("UPDATE photo_results SET next_attempt_at = next_attempt_at - interval '2 h'")
 
     async def sweep(self) -> int:
@@ -112,13 +112,12 @@ def opened(database_settings: DatabaseSettings, engine: FaceEngine, tmp_path: Pa
         listener = Listener(address)
         async with (
             open_database(database_settings) as database,
-            open_photo_store(photos or PhotoStoreSettings(photos=str(tmp_path))) as store,
+            open_photo_store(photos or PhotoStoreSettings(photos=str(tmp_path))) as photo_store,
         ):
-            generation = await open_generation(database, engine.spec)
+            store = await open_store(database, engine.spec)
             async with open_pipeline(
-                database=database,
-                generation=generation,
-                photo_store=store,
+                store=store,
+                photo_store=photo_store,
                 engine=analyser or engine,
                 outlet=listener,
                 settings=settings or IngestSettings(),
@@ -254,13 +253,13 @@ async def test_a_defect_with_one_photo_fails_that_photo_alone(opened: Opener, en
 
 async def test_an_outage_of_postgresql_holds_the_batch_until_it_is_over(opened: Opener) -> None:
     async with opened() as parts:
-        name = psycopg.conninfo.conninfo_to_dict(parts.database)["dbname"]
+        name = psycopg.conninfo.conninfo_to_dict(parts.store.database)["dbname"]
         parts.run(f"ALTER DATABASE \"{name}\" SET lock_timeout = '50ms'")
         parts.run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        with psycopg.connect(parts.database) as blocker, capture_logs() as logs:
+        with psycopg.connect(parts.store.database) as blocker, capture_logs() as logs:
             blocker.execute("LOCK TABLE photo_results")  # counts as an outage, like a server that is away
             batch = asyncio.create_task(index_photos(parts.pipeline, [task("a")]))
             async with asyncio.timeout(30):
