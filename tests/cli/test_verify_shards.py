@@ -61,7 +61,7 @@ async def open_serving(storage: Storage) -> AsyncIterator[Serving]:
         replica = Replica(storage.store, shards, LeaseSettings())
         await replica.register()
         stack.push_async_callback(replica.close)
-        parts = SimpleNamespace(shards=shards, replica=replica, generation=storage.generation)
+        parts = SimpleNamespace(shards=shards, replica=replica, store=storage.store)
         url = await stack.enter_async_context(live_server(create_control_app(cast(Parts, parts))))
         yield Serving(storage, shards, replica, url)
 
