@@ -14,7 +14,7 @@ from support.ledger import Storage, open_storage, random_vector
 from support.live_server import live_server
 from support.shard_rows import index
 
-from facepass.cli.verifying.scope import Scope
+from facepass.cli.verifying.comparison import Comparison
 from facepass.cli.verifying.shard_comparison import ShardReport, compare_shards
 from facepass.schemas import metrics
 from facepass.schemas.ids import PhotoId, SessionId
@@ -43,10 +43,12 @@ class Serving:
         return held.shard
 
     async def verify(
-        self, *, repair: bool = False, patience: float = 2, **scope: Any
+        self, *, repair: bool = False, patience: float = 2, **fields: Any
     ) -> tuple[list[str], ShardReport]:
         report = ShardReport()
-        wanted = Scope(database=self.storage.db, generation=self.storage.generation, patience=patience, **scope)
+        wanted = Comparison(
+            database=self.storage.db, generation=self.storage.generation, patience=patience, **fields
+        )
         found = [one async for one in compare_shards(wanted, self.url, report, repair=repair)]
         return [
             f"{one.where.removeprefix(self.url)}: {one.what}: {one.expected}, not {one.found}" for one in found

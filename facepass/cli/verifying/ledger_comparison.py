@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from facepass.cli.verifying.scope import Scope, twice
+from facepass.cli.verifying.comparison import Comparison, twice
 from facepass.schemas.differences import Difference
 from facepass.storage.reads import compare_tables, count_sessions, find_strays, list_sessions
 
@@ -11,11 +11,11 @@ _PAGE = 50
 """Sessions read in one snapshot: a long one would keep PostgreSQL from clearing up behind the writers."""
 
 
-async def compare_ledger(scope: Scope) -> AsyncIterator[Difference]:
+async def compare_ledger(comparison: Comparison) -> AsyncIterator[Difference]:
     """Recount every session; raises `database_unavailable`."""
-    database, generation = scope.database, scope.generation
-    if scope.session is not None:
-        for difference in await twice(partial(compare_tables, database, generation, [scope.session])):
+    database, generation = comparison.database, comparison.generation
+    if comparison.session is not None:
+        for difference in await twice(partial(compare_tables, database, generation, [comparison.session])):
             yield difference
         return
     total, done, after = await count_sessions(database), 0, ""
@@ -23,6 +23,6 @@ async def compare_ledger(scope: Scope) -> AsyncIterator[Difference]:
         for difference in await twice(partial(compare_tables, database, generation, page)):
             yield difference
         after, done = page[-1], done + len(page)
-        scope.progress.tell("sessions recounted", done, max(total, done))
+        comparison.progress.tell("sessions recounted", done, max(total, done))
     for difference in await twice(partial(find_strays, database, generation)):
         yield difference

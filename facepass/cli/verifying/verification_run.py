@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from facepass.cli.verifying.comparison import Comparison
 from facepass.cli.verifying.ledger_comparison import compare_ledger
-from facepass.cli.verifying.scope import Scope
 from facepass.cli.verifying.shard_comparison import ShardReport, compare_shards
 from facepass.cli.verifying.topic_comparison import compare_topics
 from facepass.embedding import read_spec
@@ -26,11 +26,13 @@ async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repa
             print("nothing was ever written to this database: there is nothing to compare")
             return 0
         generation = Generation(number=number, spec=spec)
-        scope = Scope(database=database, generation=generation, session=session, patience=patience)
-        return await report_differences(scope, kafka, replicas, repair=repair)
+        comparison = Comparison(database=database, generation=generation, session=session, patience=patience)
+        return await report_differences(comparison, kafka, replicas, repair=repair)
 
 
-async def report_differences(scope: Scope, kafka: KafkaSettings, replicas: Sequence[str], *, repair: bool) -> int:
+async def report_differences(
+    comparison: Comparison, kafka: KafkaSettings, replicas: Sequence[str], *, repair: bool
+) -> int:
     """Compare everything, print what differs and a last line; how many differences there were.
 
     Kafka comes last: without it the rest has been compared.
@@ -38,11 +40,11 @@ async def report_differences(scope: Scope, kafka: KafkaSettings, replicas: Seque
     Raises:
         FacePassError: `database_unavailable`, and as `compare_topics`.
     """
-    total = await _print(compare_ledger(scope))
+    total = await _print(compare_ledger(comparison))
     report = ShardReport()
     for url in replicas:
-        total += await _print(compare_shards(scope, url, report, repair=repair))
-    total += await _print(compare_topics(scope, kafka))
+        total += await _print(compare_shards(comparison, url, report, repair=repair))
+    total += await _print(compare_topics(comparison, kafka))
     for session_id in report.mended:
         print(f"repaired: the shard of session {session_id!r} was loaded anew and is right")
     for session_id in report.unsettled:

@@ -1,4 +1,4 @@
-"""What one run looks at, and how a difference is looked at again before it counts."""
+"""What one run compares, and how a difference is looked at again before it counts."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class Comparison:
     """What is compared.
 
     Attributes:
