@@ -191,7 +191,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     )
     with ExitStack() as running:
         with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("PYTHONPATH", str(Path(__file__).with_name("support") / "audit"), prepend=os.pathsep)
+            environment.setenv(
+                "PYTHONPATH", str(Path(__file__).with_name("support") / "audit"), prepend=os.pathsep
+            )
             environment.setenv("FACEPASS_TEST_CONNECTIONS", str(connections))
             environment.setenv("FACEPASS_SWEEP_SECONDS", "1")
             environment.setenv("FACEPASS_API_KEYS", api_key)

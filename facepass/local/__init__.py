@@ -6,7 +6,7 @@ Nothing of it is needed, or imported, by a process in production.
 from facepass.local.children import Child, last_lines, start_child, stop_children
 from facepass.local.dev import run_dev
 from facepass.local.kafka_kinds import KafkaKind, check_kind, local_kafka
-from facepass.local.ports import free_port, listen
+from facepass.local.ports import free_port
 from facepass.local.postgres import DATABASE, embedded_postgres
 from facepass.local.sample_files import group_file, scikit_image_file
 from facepass.local.stack import Stack, StackOptions, local_stack, process_environment
@@ -22,7 +22,6 @@ __all__ = [
     "free_port",
     "group_file",
     "last_lines",
-    "listen",
     "local_kafka",
     "local_stack",
     "process_environment",

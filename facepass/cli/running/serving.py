@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import uvicorn
 
 from facepass.cli.running.core_dumps import forbid_core_dumps
+from facepass.cli.running.listening import listen
 from facepass.embedding import FaceEngine, open_engine
-from facepass.local import listen
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import (
     AccessSettings,

@@ -1,4 +1,4 @@
-"""`facepass dead-letters`: the command line. What the commands do is in `dead_letters`."""
+"""`facepass dead-letters`: which letters are meant, by ids or by options."""
 
 import asyncio
 import re

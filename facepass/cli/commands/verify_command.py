@@ -1,4 +1,4 @@
-"""The command `facepass verify`. What it runs is imported when it runs: `facepass --help` answers at once."""
+"""`facepass verify`: what is compared, and with whom."""
 
 import asyncio
 from typing import Annotated
