@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from facepass.schemas.logs import set_up_logs
 from facepass.schemas.settings import LogSettings, read_settings
 
 MetricsPort = Annotated[
@@ -22,7 +21,7 @@ def intake(*, metrics_port: MetricsPort = None) -> None:
     from facepass.cli.running import intake as run
     from facepass.cli.running import run_worker
 
-    set_up_logs(read_settings(LogSettings))
+    _set_up_logs()
     run_worker(run(metrics_port))
 
 
@@ -34,7 +33,7 @@ def ingest(*, metrics_port: MetricsPort = None) -> None:
     from facepass.cli.running import ingest as run
     from facepass.cli.running import run_worker
 
-    set_up_logs(read_settings(LogSettings))
+    _set_up_logs()
     run_worker(run(metrics_port))
 
 
@@ -55,5 +54,11 @@ def serve(
     from facepass.cli.running import run_worker
     from facepass.cli.running import serve as run
 
-    set_up_logs(read_settings(LogSettings))
+    _set_up_logs()
     run_worker(run(host, port, control_port=control_port))
+
+
+def _set_up_logs() -> None:
+    from facepass.schemas.logs import set_up_logs
+
+    set_up_logs(read_settings(LogSettings))
