@@ -46,10 +46,12 @@ def bench(
     and bare take turns, so noise hits both, but a busy machine still blurs the ratios. The published sizes take
     about half an hour on 2 cores.
     """
-    from bench.measuring import measure
+    from facepass.local import KafkaKind, check_extra, check_kind
+
+    check_extra("facepass bench")
+    from bench.measuring import measure  # needs the extra
     from bench.report import print_table, to_markdown, wide_console
     from bench.sizes import PUBLISHED, QUICK
-    from facepass.local import KafkaKind, check_kind
 
     kind, sizes = KafkaKind(kafka), QUICK if quick else PUBLISHED
     messages = wide_console(stderr=True)

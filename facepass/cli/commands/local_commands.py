@@ -35,8 +35,9 @@ def dev(
     what was indexed is still found, what was still waiting in Kafka is gone. Apache Kafka (--kafka apache; needs
     Java 17 and Maven) keeps them in the data directory.
     """
-    from facepass.local import KafkaKind, StackOptions, run_dev
+    from facepass.local import KafkaKind, StackOptions, check_extra, run_dev
 
+    check_extra("facepass dev")
     kind = KafkaKind(kafka)
     run_dev(StackOptions(host=host, port=port, kafka_port=kafka_port, data_dir=data_dir, photos=photos, kind=kind))
 
@@ -59,10 +60,12 @@ def demo(
     Everything runs on this machine in a temporary directory, which is removed at the end. Status 1 when a selfie
     does not find exactly the photos that it must find.
     """
-    from facepass.local import KafkaKind
-    from facepass.local.demo import run_demo
+    from facepass.local import KafkaKind, check_extra
 
     if (photos is None) != (not selfie):
         raise typer.BadParameter("--photos and --selfie belong together: give both, or neither for the samples")
+    check_extra("facepass demo")
+    from facepass.local.demo import run_demo  # needs the extra
+
     kind = KafkaKind(kafka)
     raise typer.Exit(run_demo(photos=photos, selfies=selfie or [], output=output, kafka=kind, stay=not leave))
