@@ -1,6 +1,7 @@
 """`facepass dead-letters`: what the commands do and print."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from facepass.schemas.settings import KafkaSettings, read_settings
@@ -27,14 +28,10 @@ async def list_letters() -> None:
             cause = (letter.code, letter.origin.topic)
             counts[cause] += 1
             oldest[cause] = min(oldest.get(cause, letter.given_up_at), letter.given_up_at)
-    if not counts:
+    if counts:
+        _print_causes(counts, oldest)
+    else:
         print("no open dead letters")
-        return
-    now = datetime.now(UTC)
-    print(f"{'count':>8}  {'code':<22}  {'topic':<16}  oldest")
-    for (code, topic), count in counts.most_common():
-        print(f"{count:>8}  {code:<22}  {topic:<16}  {_age(oldest[code, topic], now)}")
-    print(f"{counts.total():>8}  in all")
 
 
 async def show_letters(selection: Selection, *, limit: int) -> None:
@@ -82,6 +79,14 @@ async def _handle(selection: Selection, how: Handled) -> None:
         print(
             f"{left} cannot be replayed: the events were too large for a letter; their topics may still hold them"
         )
+
+
+def _print_causes(counts: Counter[_Cause], oldest: Mapping[_Cause, datetime]) -> None:
+    now = datetime.now(UTC)
+    print(f"{'count':>8}  {'code':<22}  {'topic':<16}  oldest")
+    for (code, topic), count in counts.most_common():
+        print(f"{count:>8}  {code:<22}  {topic:<16}  {_age(oldest[code, topic], now)}")
+    print(f"{counts.total():>8}  in all")
 
 
 def _print_letter(letter: Letter) -> None:

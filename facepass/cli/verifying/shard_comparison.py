@@ -135,16 +135,12 @@ async def _compare_shard(
                 return [one for one in found if one.what in suspected]
             suspected = {one.what for one in found}
         elif time.monotonic() >= deadline:
-            return await _never_at_one(comparison, replica, first, shard, report)
+            return await _never_at_one(comparison, replica.url, first, shard, report)
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _never_at_one(
-    comparison: Comparison,
-    replica: _Replica,
-    first: ShardContents,
-    shard: ShardContents | None,
-    report: ShardReport,
+    comparison: Comparison, url: str, first: ShardContents, shard: ShardContents | None, report: ShardReport
 ) -> list[Difference]:
     """Whether a shard that was never seen at the rows' revision is stuck, or only never at rest.
 
@@ -156,7 +152,7 @@ async def _never_at_one(
     if shard is not None and not first.revision <= shard.revision <= now.revision:
         report.compared += 1
         expected = f"{first.revision} to {now.revision}"
-        where = f"{replica.url}, {place(first.session_id)}"
+        where = f"{url}, {place(first.session_id)}"
         return [_difference(where, "revision of the shard", expected, str(shard.revision), _RELOAD)]
     report.unsettled.append(first.session_id)
     return []

@@ -45,13 +45,17 @@ async def report_differences(
     for url in replicas:
         total += await _print(compare_shards(comparison, url, report, repair=repair))
     total += await _print(compare_topics(comparison, kafka))
+    _print_end(report, total, replicas)
+    return total
+
+
+def _print_end(report: ShardReport, total: int, replicas: Sequence[str]) -> None:
     for session_id in report.mended:
         print(f"repaired: the shard of session {session_id!r} was loaded anew and is right")
     for session_id in report.unsettled:
         print(f"not compared: the shard of session {session_id!r} kept changing; try again later")
     shards = _many(report.compared, "shard") if replicas else "no shards, since no --replica was given"
     print(f"compared ledger, topics and {shards}: {_many(total, 'difference')}")
-    return total
 
 
 def _many(count: int, noun: str) -> str:
