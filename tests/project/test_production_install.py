@@ -77,9 +77,11 @@ def _environment(settings: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | settings
 
 
-def _uv(*arguments: str) -> None:
+def _uv(*arguments: str) -> str:
+    """What it told."""
     done = subprocess.run([sys.executable, "-m", "uv", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,13 @@ def test_nothing_of_the_extra_is_there(installed: Installed) -> None:
     modules = [module for module in PACKAGES.values() if module != PILLOW]
     script = f"from importlib.util import find_spec; print([name for name in {modules} if find_spec(name)])"
     assert installed.run("python", "-c", script).stdout == "[]\n"
+
+
+def test_the_extra_brings_what_is_missing(installed: Installed) -> None:
+    python, wanted = str(installed.bin / "python"), f"facepass[local] @ {installed.wheel.as_uri()}"
+    told = _uv("pip", "install", "--dry-run", "--no-color", "--python", python, wanted)
+    brought = {line.split()[1].split("==")[0] for line in told.splitlines() if line.startswith(" + ")}
+    assert brought >= set(PACKAGES) - {"pillow"}
 
 
 @pytest.mark.parametrize("arguments", [["dev"], ["demo", "--exit"]])
