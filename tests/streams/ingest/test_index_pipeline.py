@@ -253,13 +253,13 @@ async def test_a_defect_with_one_photo_fails_that_photo_alone(opened: Opener, en
 
 async def test_an_outage_of_postgresql_holds_the_batch_until_it_is_over(opened: Opener) -> None:
     async with opened() as parts:
-        name = psycopg.conninfo.conninfo_to_dict(parts.store.database)["dbname"]
+        name = psycopg.conninfo.conninfo_to_dict(parts.database)["dbname"]
         parts.run(f"ALTER DATABASE \"{name}\" SET lock_timeout = '50ms'")
         parts.run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        with psycopg.connect(parts.store.database) as blocker, capture_logs() as logs:
+        with psycopg.connect(parts.database) as blocker, capture_logs() as logs:
             blocker.execute("LOCK TABLE photo_results")  # counts as an outage, like a server that is away
             batch = asyncio.create_task(index_photos(parts.pipeline, [task("a")]))
             async with asyncio.timeout(30):
