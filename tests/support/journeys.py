@@ -89,7 +89,7 @@ class Broker:
         """Of intake and ingest: updates."""
         return [Origin(topic=event.topic, partition=0, offset=0) for event in events]
 
-    async def dead_letter(self, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, letter: DeadLetter) -> None:
         """No journey gives up its event."""
         raise AssertionError(letter.text)
 

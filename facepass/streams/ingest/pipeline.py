@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Protocol
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
-from facepass.schemas.events import Event, PhotoIndexed
+from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ledger import PhotoEvent, PhotoOutcome, PhotoState
 from facepass.schemas.logs import get_logger
@@ -18,9 +18,9 @@ from facepass.schemas.settings import IngestSettings
 from facepass.storage import Store
 from facepass.storage.photos import PhotoStore, StoredPhoto
 from facepass.storage.writes import Written, note_letters, save_photos, triage_photos
-from facepass.streams.dead_letters import DeadLetterLimits
+from facepass.streams.dead_letters import DeadLetterLimits, Outlet, send_dead_letter
 from facepass.streams.ingest.reporting import settle_letter, tell
-from facepass.streams.kafka import DeadLetter, Record
+from facepass.streams.kafka import Record
 from facepass.streams.process import for_a_while, until_available
 
 _log = get_logger(__name__)
@@ -42,16 +42,6 @@ class Analyser(Protocol):
 
     def analyse_photo(self, data: bytes) -> PhotoFaces:
         """Find the faces of one photo; PermanentError when the bytes are no photo that can be read."""
-
-
-class Outlet(Protocol):
-    """Where updates and dead letters go: a `Publisher`, or whatever a test or the benchmark listens with."""
-
-    async def publish_all(self, events: Sequence[Event]) -> object:
-        """Publish what the rows now say."""
-
-    async def dead_letter(self, letter: DeadLetter) -> object:
-        """Publish an event that was given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,11 +177,6 @@ def _verdicts(prepared: Sequence[Prepared]) -> list[ErrorCode | None]:
     """What the limits count: photos given up, and those that came out well. The rest proves nothing."""
     outcomes = [item.outcome for item in prepared if item.outcome is not None]
     return [outcome.error for outcome in outcomes if outcome.state is not PhotoState.PENDING]
-
-
-async def send_dead_letter(outlet: Outlet, letter: DeadLetter) -> None:
-    """Put an event on the dead letters, however long Kafka takes."""
-    await until_available(lambda: outlet.dead_letter(letter), waiting_for="Kafka")
 
 
 async def _save(pipeline: Pipeline, outcomes: Sequence[PhotoOutcome]) -> Sequence[Written]:

@@ -3,11 +3,11 @@
 from time import monotonic
 
 from facepass.schemas.errors import ErrorCode, FacePassError
-from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, UpdateStatus
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import faces_left_out_total, index_duration_seconds, index_requests_total
 from facepass.storage.writes import Written
+from facepass.streams.dead_letters import rebuilt_dead_letter
 from facepass.streams.kafka import DeadLetter, Record
 
 _log = get_logger(__name__)
@@ -30,32 +30,8 @@ def settle_letter(
     code = written.update.code or ErrorCode.INTERNAL
     text = error.message if error is not None else str(code)
     if record is None:
-        return rebuilt_letter(event, code, text)
-    return DeadLetter(
-        value=record.value,
-        key=record.key,
-        headers=record.headers,
-        origin=record.origin,
-        occurred_at=event.occurred_at,
-        code=code,
-        text=text,
-    )
-
-
-def rebuilt_letter(event: PhotoEvent, code: ErrorCode, text: str) -> DeadLetter:
-    """The dead letter of a photo of which only the row is left."""
-    rebuilt = PhotoIndexed(
-        photo_id=event.photo_id, session_id=event.session_id, s3_key=event.s3_key, occurred_at=event.occurred_at
-    )
-    return DeadLetter(
-        value=rebuilt.to_bytes(),
-        key=event.photo_id.encode(),
-        origin=event.origin,
-        occurred_at=event.occurred_at,
-        code=code,
-        text=text,
-        rebuilt=True,
-    )
+        return rebuilt_dead_letter(event, code, text)
+    return DeadLetter(record=record, occurred_at=event.occurred_at, code=code, text=text)
 
 
 def _rests_on(written: Written, event: PhotoEvent) -> bool:

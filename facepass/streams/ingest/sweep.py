@@ -10,8 +10,8 @@ from facepass.schemas.ledger import PhotoEvent
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import photos_swept_total
 from facepass.storage.writes import claim_overdue, letters_owed, note_letters
-from facepass.streams.ingest.pipeline import Pipeline, Task, index_photos, send_dead_letter, sweep_places
-from facepass.streams.ingest.reporting import rebuilt_letter
+from facepass.streams.dead_letters import rebuilt_dead_letter, send_dead_letter
+from facepass.streams.ingest.pipeline import Pipeline, Task, index_photos, sweep_places
 from facepass.streams.process import Worker, until_available
 
 _log = get_logger(__name__)
@@ -71,6 +71,6 @@ async def write_owed_letters(pipeline: Pipeline) -> None:
     """
     async for owed in letters_owed(pipeline.store):
         for event, code in owed:
-            await send_dead_letter(pipeline.outlet, rebuilt_letter(event, code, str(code)))
+            await send_dead_letter(pipeline.outlet, rebuilt_dead_letter(event, code, str(code)))
         await note_letters(pipeline.store, [event for event, _ in owed])
         _log.warning("dead_letters_made_up_for", letters=len(owed))

@@ -26,10 +26,17 @@ from facepass.schemas.settings import (
 from facepass.storage import Store
 from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.writes import Deletion, delete_photo, delete_session, register_photos, update_session
-from facepass.streams.dead_letters import DeadLetterLimits, limits_of, watch_open_letters
-from facepass.streams.ingest import Outlet, send_dead_letter
+from facepass.streams.dead_letters import DeadLetterLimits, Outlet, limits_of, send_dead_letter, watch_open_letters
 from facepass.streams.intake.housekeeping import keep_house_forever
-from facepass.streams.kafka import Record, add_agent, batches, new_app, photo_event, record_from_message
+from facepass.streams.kafka import (
+    DeadLetter,
+    Record,
+    add_agent,
+    batches,
+    new_app,
+    photo_event,
+    record_from_message,
+)
 from facepass.streams.process import (
     Watchdog,
     Worker,
@@ -230,7 +237,8 @@ async def _bury(outlet: Outlet, record: Record, error: PermanentError) -> None:
         "event_refused", topic=origin.topic, partition=origin.partition, offset=origin.offset, error=error
     )
     events_total.labels(topic=origin.topic, outcome=error.code).inc()
-    await send_dead_letter(outlet, record.dead_letter(error))
+    letter = DeadLetter(record=record, occurred_at=record.recorded_at, code=error.code, text=error.message)
+    await send_dead_letter(outlet, letter)
 
 
 async def _deleted(intake: Intake, event: Event, deletion: Deletion, *, photo_id: str | None) -> str:

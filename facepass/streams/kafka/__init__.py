@@ -7,9 +7,16 @@ from facepass.streams.kafka.batching import batches
 from facepass.streams.kafka.errors import kafka_errors
 from facepass.streams.kafka.faust_app import add_agent, new_app, stop_app
 from facepass.streams.kafka.group_offsets import Position, Positions, open_positions
-from facepass.streams.kafka.publisher import DeadLetter, Headers, Publisher, open_publisher
+from facepass.streams.kafka.publisher import Publisher, open_publisher
 from facepass.streams.kafka.reconnecting_publisher import open_publisher_later
-from facepass.streams.kafka.records import Record, photo_event, record_from_consumer, record_from_message
+from facepass.streams.kafka.records import (
+    DeadLetter,
+    Headers,
+    Record,
+    photo_event,
+    record_from_consumer,
+    record_from_message,
+)
 from facepass.streams.kafka.topic_reader import TopicReader, open_topic_reader
 from facepass.streams.kafka.topics import check_topics, count_partitions, create_topics, topic_specs
 

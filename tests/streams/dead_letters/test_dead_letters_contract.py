@@ -20,7 +20,8 @@ from facepass.schemas.metrics import dead_letters_oldest_age_seconds, dead_lette
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams.dead_letters import handling as streams_dead_letters
 from facepass.streams.dead_letters.handling import Selection, open_letters, send_again, watch_open_letters
-from facepass.streams.kafka.publisher import DeadLetter, open_publisher
+from facepass.streams.kafka.publisher import open_publisher
+from facepass.streams.kafka.records import DeadLetter, Record
 from facepass.streams.kafka.topics import create_topics
 
 THEN = datetime(2026, 5, 9, 12, 30, 0, 123000, tzinfo=UTC)
@@ -56,20 +57,20 @@ def letter(session: str, photo: str, **fields: object) -> DeadLetter:
     given = {
         "value": value,
         "key": photo.encode(),
-        "headers": [("trace", b"abc"), ("facepass-topic", b"the producer's own")],
+        "headers": (("trace", b"abc"), ("facepass-topic", b"the producer's own")),
         "origin": Origin(topic="photo-indexed", partition=1, offset=7),
-        "occurred_at": THEN,
-        "code": ErrorCode.PHOTO_NOT_FOUND,
-        "text": "there is no such object",
+        "recorded_at": THEN,
     }
-    return DeadLetter(**(given | fields))  # type: ignore[arg-type]
+    code = fields.pop("code", ErrorCode.PHOTO_NOT_FOUND)
+    record = Record(**(given | fields))  # type: ignore[arg-type]
+    return DeadLetter(record=record, occurred_at=THEN, code=code, text="there is no such object")
 
 
 def bury(settings: KafkaSettings, *letters: DeadLetter) -> None:
     async def send() -> None:
         async with open_publisher(settings) as publisher:
             for one in letters:
-                await publisher.dead_letter(one)
+                await publisher.publish_dead_letter(one)
 
     asyncio.run(send())
 
@@ -185,7 +186,7 @@ def test_options_select_together(settings: KafkaSettings, facepass: Run) -> None
 
 def test_what_is_shown_cannot_command_a_terminal(settings: KafkaSettings, facepass: Run) -> None:
     session = new_session()
-    bury(settings, letter(session, "\x1b[2Jphoto", headers=[("trace", b"\x1b]0;title\x07")]))
+    bury(settings, letter(session, "\x1b[2Jphoto", headers=(("trace", b"\x1b]0;title\x07"),)))
     output = facepass("show", "--session", session).output
     assert "\x1b" not in output
     assert "\\x1b[2Jphoto" in output
@@ -219,14 +220,14 @@ async def test_the_metrics_follow_the_topic(kafka: str, monkeypatch: pytest.Monk
     session = new_session()
     dead_letters_open.set(-1)
     async with open_publisher(settings) as publisher:
-        await publisher.dead_letter(letter(session, "a"))
+        await publisher.publish_dead_letter(letter(session, "a"))
     task = asyncio.create_task(watch_open_letters(settings))
     try:
         async with open_publisher(settings) as publisher:
             await eventually(lambda: _gauge(dead_letters_open) > 0)
             before = _gauge(dead_letters_open)
-            await publisher.dead_letter(letter(session, "b"))
-            await publisher.dead_letter(letter(session, "c"))
+            await publisher.publish_dead_letter(letter(session, "b"))
+            await publisher.publish_dead_letter(letter(session, "c"))
             await eventually(lambda: _gauge(dead_letters_open) == before + 2)
             async for letters in open_letters(settings, Selection(session_id=session)):
                 await streams_dead_letters.handle_letters(
@@ -235,7 +236,7 @@ async def test_the_metrics_follow_the_topic(kafka: str, monkeypatch: pytest.Monk
             await eventually(lambda: _gauge(dead_letters_open) == before - 1)
             # somebody else's record is none
             await _send(kafka, b"foreign")
-            await publisher.dead_letter(letter(session, "d"))
+            await publisher.publish_dead_letter(letter(session, "d"))
             await eventually(lambda: _gauge(dead_letters_open) == before)
             await eventually(lambda: _gauge(dead_letters_oldest_age_seconds) > 1)
     finally:

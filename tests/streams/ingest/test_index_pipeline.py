@@ -31,7 +31,7 @@ from facepass.streams.ingest import pipeline as pipeline_module
 from facepass.streams.ingest.ingest_process import index_batch
 from facepass.streams.ingest.pipeline import Analyser, Pipeline, Task, index_photos, open_pipeline
 from facepass.streams.ingest.sweep import sweep_forever, take_up, write_owed_letters
-from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.kafka.records import DeadLetter
 from facepass.streams.process.worker import Worker
 
 SESSION = SessionId("wedding")
@@ -57,7 +57,7 @@ class Listener:
         self.states.append([row[0] for row in rows])
         self.updates += [event for event in events if isinstance(event, IndexUpdate)]
 
-    async def dead_letter(self, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, letter: DeadLetter) -> None:
         if self.dies:
             raise RuntimeError("killed")
         self.letters.append(letter)
@@ -182,7 +182,7 @@ async def test_a_photo_store_that_is_away_leaves_photos_pending_then_failed_with
         assert await parts.sweep() == 1
         (letter,) = parts.listener.letters
         assert (letter.code, letter.rebuilt) == (ErrorCode.STORE_UNAVAILABLE, True)
-        assert json.loads(letter.value or b"") == {
+        assert json.loads(letter.record.value or b"") == {
             "session_id": SESSION,
             "photo_id": "a",
             "s3_key": "astronaut.jpg",
@@ -233,7 +233,7 @@ async def test_a_dead_letter_that_a_dying_process_did_not_write_is_written_at_th
         await write_owed_letters(parts.pipeline)
         (letter,) = parts.listener.letters
         assert (letter.code, letter.rebuilt) == (ErrorCode.PHOTO_NOT_FOUND, True)
-        assert json.loads(letter.value or b"")["photo_id"] == "a"
+        assert json.loads(letter.record.value or b"")["photo_id"] == "a"
         await write_owed_letters(parts.pipeline)
         await index_photos(parts.pipeline, [task("b", "gone.jpg")])
         await write_owed_letters(parts.pipeline)

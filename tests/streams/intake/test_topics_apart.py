@@ -20,7 +20,7 @@ from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
 from facepass.streams.intake import intake_process as intake_module
 from facepass.streams.intake.intake_process import Intake, intake_apps
-from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.kafka.records import DeadLetter
 from facepass.streams.process.worker import Worker
 
 _BATCH = 5
@@ -34,7 +34,7 @@ class Nowhere:
     async def publish_all(self, events: Sequence[Event]) -> None:
         del events
 
-    async def dead_letter(self, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, letter: DeadLetter) -> None:
         raise AssertionError(letter)
 
 
