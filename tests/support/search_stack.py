@@ -12,10 +12,11 @@ from fastapi import FastAPI
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import TransientError
-from facepass.schemas.events import EventPublisher, SessionUpdated
+from facepass.schemas.events import EventPublisher, PhotoIndexed, SessionUpdated
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Origin, PhotoState
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import (
     AccessSettings,
     DatabaseSettings,
@@ -96,19 +97,18 @@ class SearchStack:
 
 
 def event(session_id: str, photo_id: str) -> PhotoEvent:
-    return PhotoEvent(
+    indexed = PhotoIndexed(
         session_id=SessionId(session_id),
         photo_id=PhotoId(photo_id),
         s3_key=f"photos/{photo_id}.jpg",
         occurred_at=datetime.now(UTC),
-        occurred_at_given=True,
-        origin=ORIGIN,
     )
+    return PhotoEvent(event=indexed, origin=ORIGIN)
 
 
 def outcome(session_id: str, photo_id: str, found: PhotoFaces) -> PhotoOutcome:
     state = PhotoState.INDEXED if found.faces else PhotoState.FILTERED if found.left_out else PhotoState.NO_FACE
-    return PhotoOutcome(event=event(session_id, photo_id), state=state, found=found)
+    return PhotoOutcome(photo=event(session_id, photo_id), state=state, found=found)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import KafkaSettings
 from facepass.storage.reads import Unaccounted, place, unaccounted_photos, unfenced_deletions
 from facepass.streams.intake import INTAKE_GROUP
-from facepass.streams.kafka import Record, TopicReader, open_topic_reader, photo_event
+from facepass.streams.kafka import Record, TopicReader, open_topic_reader
 
 E = TypeVar("E", bound=Event)
 
@@ -69,7 +69,7 @@ def _decoded(record: Record, kind: type[E], begun: datetime) -> E | None:
 
 
 async def _missing_photos(scope: Scope, events: Sequence[Consumed[PhotoIndexed]]) -> list[Difference]:
-    asked = [photo_event(event, origin) for event, origin in events]
+    asked = [event for event, _ in events]
     missing = await unaccounted_photos(scope.store, asked)
     return [
         _difference(

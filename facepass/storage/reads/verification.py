@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from facepass.schemas.differences import Difference, Part
-from facepass.schemas.events import PhotoDeleted, SessionDeleted
+from facepass.schemas.events import PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.http.control_bodies import ShardContents
 from facepass.schemas.ids import SessionId
-from facepass.schemas.ledger import PhotoEvent
 from facepass.storage.database import Database
 from facepass.storage.generations import Store
 from facepass.storage.shards import digest_text
@@ -123,8 +122,8 @@ class Unaccounted:
     fence: datetime | None
 
 
-async def unaccounted_photos(store: Store, events: Sequence[PhotoEvent]) -> list[Unaccounted]:
-    """Those of `events` (of `photo-indexed`) that neither a row of the ledger nor a fence accounts for.
+async def unaccounted_photos(store: Store, events: Sequence[PhotoIndexed]) -> list[Unaccounted]:
+    """Those of `events` that neither a row of the ledger nor a fence accounts for.
 
     Raises: as `Database.transaction`.
     """

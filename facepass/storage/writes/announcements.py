@@ -5,7 +5,7 @@ from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import Effect, SessionCounts
 from facepass.storage.database import Connection, Database
 from facepass.storage.generations import Store
-from facepass.storage.writes.locked_rows import STATEMENTS, lock_sessions
+from facepass.storage.writes.ledger_rows import STATEMENTS, lock_sessions
 
 
 async def update_session(db: Database, event: SessionUpdated) -> Effect:

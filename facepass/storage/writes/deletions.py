@@ -11,7 +11,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, UpdateStatus
 from facepass.storage.database import Connection
 from facepass.storage.generations import Generation, Store
-from facepass.storage.writes.locked_rows import STATEMENTS, lock_sessions
+from facepass.storage.writes.ledger_rows import STATEMENTS, lock_sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

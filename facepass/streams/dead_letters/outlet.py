@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.events import Event, PhotoIndexed
-from facepass.schemas.ledger import PhotoEvent
+from facepass.schemas.events import Event
+from facepass.schemas.photo_events import PhotoEvent
 from facepass.streams.kafka import DeadLetter, Record
 from facepass.streams.process import until_available
 
@@ -25,14 +25,12 @@ async def send_dead_letter(outlet: Outlet, letter: DeadLetter) -> None:
     await until_available(lambda: outlet.publish_dead_letter(letter), waiting_for="Kafka")
 
 
-def rebuilt_dead_letter(event: PhotoEvent, code: ErrorCode, text: str) -> DeadLetter:
+def rebuilt_dead_letter(photo: PhotoEvent, code: ErrorCode, text: str) -> DeadLetter:
     """The dead letter of a photo of which only the row is left: its record is made anew."""
-    rebuilt = PhotoIndexed(
-        photo_id=event.photo_id, session_id=event.session_id, s3_key=event.s3_key, occurred_at=event.occurred_at
-    )
+    event = photo.event
     record = Record(
-        origin=event.origin,
-        value=rebuilt.to_bytes(),
+        origin=photo.origin,
+        value=event.to_bytes(),
         key=event.photo_id.encode(),
         headers=(),
         recorded_at=event.occurred_at,

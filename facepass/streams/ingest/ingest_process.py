@@ -14,6 +14,7 @@ from facepass.schemas.errors import PermanentError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total, ingest_batch_photos
+from facepass.schemas.photo_events import PhotoEvent
 from facepass.schemas.settings import (
     DatabaseSettings,
     GuardSettings,
@@ -23,9 +24,11 @@ from facepass.schemas.settings import (
 )
 from facepass.storage.photos import open_photo_store
 from facepass.streams.dead_letters import limits_of
-from facepass.streams.ingest.pipeline import Pipeline, Task, open_pipeline, prepare_photos, settle_photos
+from facepass.streams.ingest.pipeline import Pipeline, Task, open_pipeline
+from facepass.streams.ingest.preparation import prepare_photos
+from facepass.streams.ingest.settling import settle_photos
 from facepass.streams.ingest.sweep import sweep_forever
-from facepass.streams.kafka import add_agent, batches, new_app, photo_event, record_from_message
+from facepass.streams.kafka import add_agent, batches, new_app, record_from_message
 from facepass.streams.process import Watchdog, Worker, go_on_after_gaps, open_probes, open_stores, stop_on_signals
 
 _log = get_logger(__name__)
@@ -128,7 +131,7 @@ async def index_batch(
         prepared = await prepare_photos(pipeline, tasks)
         if before is not None:
             await before
-        await settle_photos(pipeline, prepared)
+        await settle_photos(pipeline, tasks, prepared)
         # Without a pause in between: a commit sees all of the batch or nothing of it.
         for event in events:
             event.ack()
@@ -141,12 +144,12 @@ def decode_tasks(events: Sequence[Any]) -> list[Task]:
     for event in events:
         record = record_from_message(event.message)
         try:
-            photo = record.decode(PhotoIndexed)
+            photo = PhotoEvent(event=record.decode(PhotoIndexed), origin=record.origin)
         except PermanentError as exc:
             events_total.labels(topic=PhotoIndexed.topic, outcome=exc.code).inc()
             continue
         events_total.labels(topic=PhotoIndexed.topic, outcome="applied").inc()
-        tasks.append(Task(event=photo_event(photo, record.origin), record=record))
+        tasks.append(Task(photo=photo, record=record))
     return tasks
 
 

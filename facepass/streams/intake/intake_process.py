@@ -16,6 +16,7 @@ from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ledger import Effect
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total, photos_deleted_total, sessions_deleted_total
+from facepass.schemas.photo_events import PhotoEvent
 from facepass.schemas.settings import (
     DatabaseSettings,
     GuardSettings,
@@ -34,7 +35,6 @@ from facepass.streams.kafka import (
     add_agent,
     batches,
     new_app,
-    photo_event,
     record_from_message,
 )
 from facepass.streams.process import (
@@ -158,17 +158,16 @@ def _agent(intake: Intake, worker: Worker, settle: Settle) -> Callable[[Any], Aw
 
 async def register(intake: Intake, records: Sequence[Record]) -> None:
     """Register photos as pending, in bulk."""
-    events = [
-        photo_event(event, record.origin) for record, event in await decode_and_bury(intake, PhotoIndexed, records)
-    ]
-    if not events:
+    decoded = await decode_and_bury(intake, PhotoIndexed, records)
+    photos = [PhotoEvent(event=event, origin=record.origin) for record, event in decoded]
+    if not photos:
         return
-    effects = await until_available(lambda: register_photos(intake.store, events), waiting_for="PostgreSQL")
+    effects = await until_available(lambda: register_photos(intake.store, photos), waiting_for="PostgreSQL")
     for effect in Effect:
         if found := effects.count(effect):
             outcome = "applied" if effect is Effect.WRITTEN else str(effect)
             events_total.labels(topic=PhotoIndexed.topic, outcome=outcome).inc(found)
-    _log.debug("photos_registered", photos=len(events), pending=effects.count(Effect.WRITTEN))
+    _log.debug("photos_registered", photos=len(photos), pending=effects.count(Effect.WRITTEN))
 
 
 def one_by_one(kind: type[E], apply: Callable[[Intake, E], Awaitable[str]]) -> Settle:

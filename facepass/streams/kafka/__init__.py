@@ -13,7 +13,6 @@ from facepass.streams.kafka.records import (
     DeadLetter,
     Headers,
     Record,
-    photo_event,
     record_from_consumer,
     record_from_message,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "open_publisher",
     "open_publisher_later",
     "open_topic_reader",
-    "photo_event",
     "record_from_consumer",
     "record_from_message",
     "stop_app",

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.events import Event, PhotoIndexed, decode_event
-from facepass.schemas.ledger import Origin, PhotoEvent
+from facepass.schemas.events import Event, decode_event
+from facepass.schemas.ledger import Origin
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -81,18 +81,6 @@ def record_from_consumer(message: Any) -> Record:
         key=message.key,
         headers=tuple((name, value or b"") for name, value in message.headers),
         recorded_at=_recorded_at(message.timestamp / 1000.0 if message.timestamp is not None else None),
-    )
-
-
-def photo_event(event: PhotoIndexed, origin: Origin) -> PhotoEvent:
-    """The event as the write doors take it."""
-    return PhotoEvent(
-        session_id=event.session_id,
-        photo_id=event.photo_id,
-        s3_key=event.s3_key,
-        occurred_at=event.occurred_at,
-        occurred_at_given=event.occurred_at_given,
-        origin=origin,
     )
 
 
