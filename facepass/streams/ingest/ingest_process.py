@@ -139,7 +139,7 @@ async def index_batch(
 
 
 def decode_tasks(events: Sequence[Any]) -> list[Task]:
-    """The photos to index. Undecodable events are left out: intake buries them (`intake.decode_and_bury`)."""
+    """The photos to index. Undecodable events are left out: intake gives them up (`decode_or_give_up`)."""
     tasks = []
     for event in events:
         record = record_from_message(event.message)

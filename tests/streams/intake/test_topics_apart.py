@@ -19,7 +19,8 @@ from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
 from facepass.streams.intake import intake_process as intake_module
-from facepass.streams.intake.intake_process import Intake, intake_apps
+from facepass.streams.intake.applying import Intake
+from facepass.streams.intake.intake_process import intake_apps
 from facepass.streams.kafka.records import DeadLetter
 from facepass.streams.process.worker import Worker
 

@@ -25,7 +25,8 @@ from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
 from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
-from facepass.streams.intake.intake_process import INTAKE_GROUP, Intake, register
+from facepass.streams.intake.applying import Intake, register
+from facepass.streams.intake.intake_process import INTAKE_GROUP
 from facepass.streams.kafka.records import DeadLetter, Record
 
 GOOD = b'{"session_id": "s", "photo_id": "%d", "s3_key": "a.jpg"}'
