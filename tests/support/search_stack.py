@@ -37,7 +37,7 @@ from facepass.storage.photos.uploads import UploadStore
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import register_photos, save_photos, update_session
-from facepass.streams.kafka.reconnecting_publisher import LatePublisher
+from facepass.streams.kafka.reconnecting_publisher import ReconnectingPublisher
 from facepass.use_cases.outcomes import Outcomes
 
 NO_PHOTOS = PhotoStoreSettings(photos="/nonexistent/photos")
@@ -146,7 +146,7 @@ async def open_search_stack(
             lease=lease or LeaseSettings(),
             outcomes=Outcomes(store),
             uploads=UploadStore(db, await stack.enter_async_context(open_photo_store(photos))),
-            events=events or LatePublisher(),  # without Kafka, unless the test has one
+            events=events or ReconnectingPublisher(),  # without Kafka, unless the test has one
             broker_healthy=lambda: broker_healthy,
         )
         app = create_app(parts)

@@ -32,7 +32,7 @@ from facepass.storage import open_database, open_store
 from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.shards import Replica, Shards
 from facepass.streams import build_follower
-from facepass.streams.kafka import open_publisher_later
+from facepass.streams.kafka import open_reconnecting_publisher
 from facepass.streams.process import open_waiting, until_available
 from facepass.use_cases import Outcomes
 
@@ -124,7 +124,7 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
         indexing=settings.indexing,
         page=settings.page,
         lease=settings.lease,
-        events=await stack.enter_async_context(open_publisher_later(settings.kafka)),
+        events=await stack.enter_async_context(open_reconnecting_publisher(settings.kafka)),
         outcomes=outcomes,
         uploads=UploadStore(database, await stack.enter_async_context(open_photo_store(settings.photos))),
         broker_healthy=follower.broker_healthy,

@@ -29,7 +29,14 @@ from facepass.streams.ingest.preparation import prepare_photos
 from facepass.streams.ingest.settling import settle_photos
 from facepass.streams.ingest.sweep import sweep_forever
 from facepass.streams.kafka import add_agent, batches, new_app, record_from_message
-from facepass.streams.process import Watchdog, Worker, go_on_after_gaps, open_probes, open_stores, stop_on_signals
+from facepass.streams.process import (
+    Watchdog,
+    Worker,
+    open_probes,
+    open_stores,
+    skip_retention_gaps,
+    stop_on_signals,
+)
 
 _log = get_logger(__name__)
 
@@ -86,7 +93,7 @@ async def run_ingest(
             )
         )
         app = ingest_app(kafka, pipeline, worker)
-        go_on_after_gaps(app, kafka)
+        skip_retention_gaps(app, kafka)
         watchdog = Watchdog(
             worker, kafka, group=INGEST_GROUP, topics=[PhotoIndexed.topic], seconds=guards.watchdog_seconds
         )
@@ -95,7 +102,7 @@ async def run_ingest(
 
 def ingest_app(kafka: KafkaSettings, pipeline: Pipeline, worker: Worker) -> faust.App:
     """The Faust app with its one agent."""
-    app = new_app(kafka, app_id=INGEST_GROUP, buffered=2 * pipeline.settings.batch_photos, prompt=True)
+    app = new_app(kafka, app_id=INGEST_GROUP, buffered=2 * pipeline.settings.batch_photos, fetch_often=True)
     add_agent(app, PhotoIndexed.topic, _agent(pipeline, worker), on_error=worker.fail)
     return app
 
@@ -113,7 +120,7 @@ def _agent(pipeline: Pipeline, worker: Worker) -> Callable[[Any], Awaitable[None
                     return
                 before = group.create_task(index_batch(pipeline, worker, events, before))
                 before.add_done_callback(lambda _: places.release())
-                worker.watch(before)
+                worker.fail_if_cancelled(before)
 
     return consume
 

@@ -54,7 +54,7 @@ async def take_up(pipeline: Pipeline, worker: Worker, places: asyncio.Semaphore,
     for photo in overdue:
         task = group.create_task(_index(pipeline, worker, photo))
         task.add_done_callback(lambda _: places.release())
-        worker.watch(task)
+        worker.fail_if_cancelled(task)
     return bool(overdue)
 
 

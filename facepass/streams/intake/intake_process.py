@@ -1,4 +1,4 @@
-"""The process of intake: a consumer and an agent for each topic, so that a deletion waits behind no photo, nor behind
+"""The process of intake: a consumer and an agent for each topic, so that a deletion waits behind no photo, nor for
 others. How records are applied is in `applying`."""
 
 from collections.abc import Awaitable, Callable
@@ -16,16 +16,16 @@ from facepass.schemas.settings import (
     PhotoStoreSettings,
 )
 from facepass.storage.photos import UploadStore, open_photo_store
-from facepass.streams.dead_letters import limits_of, watch_open_letters
+from facepass.streams.dead_letters import limits_of, watch_open_dead_letters
 from facepass.streams.intake.applying import APPLY, Apply, Intake
 from facepass.streams.intake.housekeeping import keep_house_forever
 from facepass.streams.kafka import add_agent, batches, new_app, record_from_message
 from facepass.streams.process import (
     Watchdog,
     Worker,
-    go_on_after_gaps,
     open_probes,
     open_stores,
+    skip_retention_gaps,
     stop_on_signals,
 )
 
@@ -73,14 +73,14 @@ async def run_intake(
         intake = Intake(store=opened[0], outlet=opened[1], limits=limits_of(guards))
         apps = intake_apps(kafka, intake, worker)
         for app in apps:
-            go_on_after_gaps(app, kafka)
+            skip_retention_gaps(app, kafka)
         watchdog = Watchdog(
             worker, kafka, group=INTAKE_GROUP, topics=tuple(APPLY), seconds=guards.watchdog_seconds
         )
         uploads = UploadStore(intake.store.database, await stack.enter_async_context(open_photo_store(photos)))
         tasks = [
             watchdog.watch_forever,
-            lambda: watch_open_letters(kafka),
+            lambda: watch_open_dead_letters(kafka),
             lambda: keep_house_forever(
                 intake.store.database, uploads, keys_kept_seconds=indexing.idempotency_hours * 3600
             ),

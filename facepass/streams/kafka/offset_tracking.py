@@ -12,8 +12,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, cast
 
+import faust
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -24,7 +25,7 @@ _SEEK_SHARE = 0.8
 """Of the time that Faust gives a seek: it has to end before Faust gives up on it."""
 
 
-class HonestConsumer(driver.Consumer):
+class OffsetTrackingConsumer(driver.Consumer):
     """A consumer that hands out every record in its order, and knows what is done and what is committed."""
 
     _before_refusal: Mapping[Any, int | None] | None = None
@@ -161,11 +162,23 @@ class HonestConsumer(driver.Consumer):
         return committed
 
 
-class HonestTransport(driver.Transport):
+async def go_on_at(app: faust.App, offsets: Mapping[TP, int]) -> None:
+    """Let the group go on there, whatever it has read: commit the offsets, and seek to them.
+
+    As a member of the group, which Kafka demands while there are others.
+    """
+    consumer = cast("OffsetTrackingConsumer", app.consumer)
+    # Faust's own `commit` commits only what events were acknowledged.
+    await consumer._commit(offsets)
+    # aiokafka's own seek to what is committed passes over offset 0.
+    await consumer.seek_wait(offsets)
+
+
+class OffsetTrackingTransport(driver.Transport):
     """Takes the place of an app's `transport` before the app starts."""
 
-    Consumer = HonestConsumer
+    Consumer = OffsetTrackingConsumer
 
 
 # Its own lines are the library's: by default they would bear this module's name.
-HonestConsumer.logger = driver.logger
+OffsetTrackingConsumer.logger = driver.logger
