@@ -3,6 +3,8 @@
 A broker may let a consumer's fetch wait for records. Apache Kafka answers as soon as there is one. The embedded
 broker looks again only after half of that time, and Faust, which has no setting for it, lets it wait 1.5 s: an
 event was on its way for 0.3 s on average, and an update to the serving processes for 0.2 s.
+
+The private names of the libraries that it touches are listed in `offset_tracking`.
 """
 
 from collections.abc import AsyncIterator

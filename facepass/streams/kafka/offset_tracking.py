@@ -7,6 +7,19 @@
   the new assignment. To it a hole between two records is one of the topic: it counted what it had dropped as done.
 - Before it knows where the group is, and for a hole of one record, it commits whatever was acknowledged first.
 - It seeks to where the group is while records are on their way, if no partition was held before.
+
+Private names of the libraries that this room touches, here and in `embedded_fetch`. None of them is promised by
+anyone, so pyproject.toml bounds the versions from above; a test holds this list against the code.
+
+- `_acked`, `_acked_index` of Faust's Consumer: acknowledged offsets not committed yet, as list and as set.
+- `_gap` of Faust's Consumer: holes between records; they count as done.
+- `_read_offset` of Faust's Consumer: kept at None, so that Faust itself sees no holes.
+- `_committed_offset` of Faust's Consumer: what it takes for committed; set right after a refusal.
+- `_new_offset` of Faust's Consumer: up to where to commit; replaced.
+- `_commit`, `_commit_offsets` of Faust's Consumer: where a commit ends, and whether it was made.
+- `_thread`, `_new_consumer_thread` of Faust's Consumer: the thread that aiokafka's consumer lives in.
+- `_create_worker_consumer`, `_consumer` of Faust's AIOKafkaConsumerThread: makes and holds aiokafka's consumer.
+- `_fetch_max_wait_ms` of aiokafka's AIOKafkaConsumer, and, read for each fetch, of its `_fetcher`.
 """
 
 import asyncio
