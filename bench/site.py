@@ -17,7 +17,7 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.settings import ModelSettings
-from facepass.storage import Database, Generation
+from facepass.storage import Store
 from facepass.storage.writes import read_counts
 
 HOST = "127.0.0.1"
@@ -66,9 +66,7 @@ class Site:
             for number in range(count)
         ]
 
-    async def settled(
-        self, db: Database, generation: Generation, session_id: SessionId, photos: int
-    ) -> SessionCounts:
+    async def settled(self, store: Store, session_id: SessionId, photos: int) -> SessionCounts:
         """The ledger once so many photos of the session have a row that is not pending; waits for that.
 
         Raises:
@@ -76,7 +74,7 @@ class Site:
         """
         while True:
             self.stack.check()
-            counts = await read_counts(db, generation, session_id)
+            counts = await read_counts(store, session_id)
             if counts.present - counts.pending >= photos:
                 return counts
             await asyncio.sleep(_POLL_SECONDS)

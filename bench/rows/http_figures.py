@@ -21,7 +21,7 @@ from bench.sizes import Sizes
 from bench.timing import in_turns, percentiles, timed
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import SessionId
-from facepass.storage import open_database, open_generation
+from facepass.storage import open_database, open_store
 
 _SESSION = SessionId("guests")
 
@@ -49,7 +49,7 @@ def http_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
 async def _fill(site: Site, person: Embedding, sizes: Sizes) -> None:
     vectors = random_faces(sizes.session_photos * FACES_EACH, person, seed=3)
     async with open_database(site.stack.database) as db:
-        await fill_session(db, await open_generation(db, site.engine.spec), _SESSION, vectors)
+        await fill_session(await open_store(db, site.engine.spec), _SESSION, vectors)
 
 
 def _sustained_rows(site: Site, selfie: bytes, sizes: Sizes) -> Iterator[Row]:

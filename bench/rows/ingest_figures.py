@@ -19,7 +19,7 @@ from bench.sizes import Sizes
 from facepass.embedding import FaceEngine, fold, open_pack
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import SessionId
-from facepass.storage import open_database, open_generation
+from facepass.storage import open_database, open_store
 from facepass.streams.kafka import open_publisher
 
 WARM_UP_PHOTOS = 8
@@ -67,10 +67,10 @@ async def ingest(site: Site, session_id: SessionId, photos: int) -> Run:
     """Publish one event a photo and wait until all rows are committed; the clock runs from the first event on."""
     events, process = site.events(session_id, photos), site.ingest_process()
     async with open_database(site.stack.database) as db, open_publisher(site.stack.kafka) as publisher:
-        generation = await open_generation(db, site.engine.spec)
+        store = await open_store(db, site.engine.spec)
         began, used = perf_counter(), cpu_seconds(process)
         await publisher.publish_all(events)
-        counts = await site.settled(db, generation, session_id, photos)
+        counts = await site.settled(store, session_id, photos)
         seconds = perf_counter() - began
     if counts.failed:
         raise PermanentError(

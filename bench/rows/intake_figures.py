@@ -35,7 +35,7 @@ from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings
-from facepass.storage import open_database, open_generation
+from facepass.storage import open_database, open_store
 from facepass.storage.migrations import migrate
 from facepass.storage.writes import read_counts
 from facepass.streams.kafka import create_topics, open_publisher
@@ -142,9 +142,9 @@ async def _register(place: _Place, session_id: SessionId, count: int) -> float:
     child = start_child("intake", command, log=place.directory / "intake.log", env=environment)
     try:
         async with open_database(place.database) as db:
-            generation = await open_generation(db, place.spec)
+            store = await open_store(db, place.spec)
             began = perf_counter()
-            while (registered := (await read_counts(db, generation, session_id)).pending) < count:
+            while (registered := (await read_counts(store, session_id)).pending) < count:
                 if not registered:
                     began = perf_counter()
                 if not child.running():

@@ -23,7 +23,7 @@ from bench.timing import timed
 from facepass.local import Child, last_lines, start_child, stop_children
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
-from facepass.storage import Generation, open_database, open_generation
+from facepass.storage import Generation, open_database, open_store
 
 _SESSION = SessionId("reopened")
 
@@ -64,9 +64,9 @@ def recovery_rows(site: Site, sizes: Sizes) -> Iterator[Row]:
 
 async def _fill(site: Site, crowd: Crowd) -> Generation:
     async with open_database(site.stack.database) as db:
-        generation = await open_generation(db, site.engine.spec)
-        await fill_session(db, generation, crowd.session_id, crowd.vectors)
-        return generation
+        store = await open_store(db, site.engine.spec)
+        await fill_session(store, crowd.session_id, crowd.vectors)
+        return store.generation
 
 
 def _start_and_search(site: Site, selfie: bytes) -> tuple[float, float]:

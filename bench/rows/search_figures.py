@@ -21,7 +21,7 @@ from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Embedding
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import SearchSettings
-from facepass.storage import open_database, open_generation
+from facepass.storage import open_database, open_store
 from facepass.streams.kafka import open_publisher
 
 _SESSION = SessionId("party")
@@ -73,20 +73,20 @@ def largest_face(engine: FaceEngine, selfie: bytes) -> Embedding:
 
 async def _fill(site: Site, vectors: NDArray[np.float32]) -> None:
     async with open_database(site.stack.database) as db:
-        await fill_session(db, await open_generation(db, site.engine.spec), _SESSION, vectors)
+        await fill_session(await open_store(db, site.engine.spec), _SESSION, vectors)
 
 
 async def _search_under_load(site: Site, sizes: Sizes, client: SearchClient) -> tuple[list[float], bool]:
     """Seconds of searches made while ingest had work; False when it ran out before there were enough."""
     times: list[float] = []
     async with open_database(site.stack.database) as db, open_publisher(site.stack.kafka) as publisher:
-        generation = await open_generation(db, site.engine.spec)
+        store = await open_store(db, site.engine.spec)
         await publisher.publish_all(site.events(_BACKLOG, sizes.backlog))
-        await site.settled(db, generation, _BACKLOG, 1)
+        await site.settled(store, _BACKLOG, 1)
         client.reconnect()
         while len(times) < sizes.searches:
             times += [timed(client.search) for _ in range(min(_CHECK_EVERY, sizes.searches - len(times)))]
-            counts = await site.settled(db, generation, _BACKLOG, 1)
+            counts = await site.settled(store, _BACKLOG, 1)
             if counts.present - counts.pending == sizes.backlog:
                 return times, False
     return times, True

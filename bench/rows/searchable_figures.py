@@ -18,7 +18,7 @@ from bench.timing import percentiles, timed
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.storage import open_database, open_generation
+from facepass.storage import open_database, open_store
 from facepass.streams.kafka import Publisher, open_publisher
 
 _SESSION = SessionId("fresh")
@@ -92,10 +92,10 @@ async def _in_turns(
     pauses = random.Random(0)  # noqa: S311 - no secret
     ours, bare = [], []
     async with open_database(site.stack.database) as db, open_publisher(site.stack.kafka) as publisher:
-        generation = await open_generation(db, site.engine.spec)
+        store = await open_store(db, site.engine.spec)
         for number in range(_WARM_UPS):
             await publisher.publish(_event(photo, number))
-        counts = await site.settled(db, generation, _SESSION, _WARM_UPS)
+        counts = await site.settled(store, _SESSION, _WARM_UPS)
         await asyncio.to_thread(client.search)
         revision = counts.revision
         for number in range(_WARM_UPS, _WARM_UPS + photos):

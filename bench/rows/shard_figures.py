@@ -30,7 +30,7 @@ from facepass.schemas.faces import Embedding, GenerationSpec
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
-from facepass.storage import Database, Generation, open_database, open_generation
+from facepass.storage import Generation, Store, open_database, open_store
 from facepass.storage.migrations import migrate
 from facepass.storage.shards import Ranking, Shard, ShardAnswer, Shards, read_delta, read_ledgers
 
@@ -109,15 +109,15 @@ def _spec(floats: int) -> GenerationSpec:
 
 
 @asynccontextmanager
-async def _opened(settings: DatabaseSettings, floats: int) -> AsyncIterator[tuple[Database, Generation]]:
+async def _opened(settings: DatabaseSettings, floats: int) -> AsyncIterator[Store]:
     async with open_database(settings) as db:
-        yield db, await open_generation(db, _spec(floats))
+        yield await open_store(db, _spec(floats))
 
 
 @asynccontextmanager
-async def _shards(db: Database, generation: Generation) -> AsyncIterator[Shards]:
+async def _shards(store: Store) -> AsyncIterator[Shards]:
     """Shards that hold nothing yet."""
-    shards = Shards(db, generation, ShardSettings())
+    shards = Shards(store, ShardSettings())
     try:
         yield shards
     finally:
@@ -131,9 +131,9 @@ async def _timed(work: Awaitable[object]) -> float:
 
 
 async def _fill(settings: DatabaseSettings, crowds: list[Crowd]) -> None:
-    async with _opened(settings, crowds[0].person.size) as (db, generation):
+    async with _opened(settings, crowds[0].person.size) as store:
         for crowd in crowds:
-            await fill_session(db, generation, crowd.session_id, crowd.vectors)
+            await fill_session(store, crowd.session_id, crowd.vectors)
     with psycopg.connect(settings.database.get_secret_value(), autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
 
@@ -149,8 +149,8 @@ async def _search_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) ->
     ours: list[float] = []
     served: list[float] = []
     bare: list[float] = []
-    async with _opened(settings, floats) as (db, generation), _shards(db, generation) as shards:
-        shard = await _load(db, generation, crowd.session_id)
+    async with _opened(settings, floats) as store, _shards(store) as shards:
+        shard = await _load(store, crowd.session_id)
         found = (await _search(shards, crowd)).total
         for _ in range(sizes.shard_searches // _TURN):
             ours += [timed(lambda: _search_alone(shard, crowd)) for _ in range(_TURN)]
@@ -171,13 +171,14 @@ async def _search_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) ->
     )
 
 
-async def _load(db: Database, generation: Generation, session_id: SessionId) -> Shard:
+async def _load(store: Store, session_id: SessionId) -> Shard:
     """The session's shard by itself, without the event loop and threads around it."""
-    async with db.transaction(snapshot=True) as connection:
+    generation, spec = store.generation, store.generation.spec
+    async with store.database.transaction(snapshot=True) as connection:
         ledgers = await read_ledgers(connection, generation, [session_id])
         revision = ledgers[session_id].counts.revision
         delta = await read_delta(connection, generation, session_id, since=0, revision=revision)
-    shard = Shard(vector_size=generation.spec.vector_size, operating_point=generation.spec.operating_point)
+    shard = Shard(vector_size=spec.vector_size, operating_point=spec.operating_point)
     shard.apply(delta)
     return shard
 
@@ -195,12 +196,12 @@ async def _load_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) -> R
     faces, floats = crowd.vectors.shape
     ours: list[float] = []
     bare: list[float] = []
-    async with _opened(settings, floats) as (db, generation):
+    async with _opened(settings, floats) as store:
         with psycopg.connect(settings.database.get_secret_value(), autocommit=True) as connection:
             for _ in range(sizes.loads + 1):
-                async with _shards(db, generation) as shards:
+                async with _shards(store) as shards:
                     ours.append(await _timed(_search(shards, crowd)))
-                bare.append(timed(lambda: drain_and_add(connection, generation, crowd)))
+                bare.append(timed(lambda: drain_and_add(connection, store.generation, crowd)))
     mine, theirs = statistics.median(ours[1:]), statistics.median(bare[1:])
     return Row(
         name=f"cold load, {faces:,} faces x {floats}",
@@ -253,7 +254,7 @@ def _growth(database: str, first: SessionId, session: SessionId, person: Embeddi
 async def _load_and_weigh(
     settings: DatabaseSettings, first: SessionId, session: SessionId, person: Embedding
 ) -> int:
-    async with _opened(settings, person.size) as (db, generation), _shards(db, generation) as shards:
+    async with _opened(settings, person.size) as store, _shards(store) as shards:
         await shards.search(first, person, threshold=DEFAULT_THRESHOLD, limit=_LIMIT)
         before = _resident()
         await shards.search(session, person, threshold=DEFAULT_THRESHOLD, limit=_LIMIT)

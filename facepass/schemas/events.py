@@ -46,13 +46,13 @@ def _utc(value: datetime) -> datetime:
 
 
 def _short_key(value: str) -> str:
-    if len(storable_text(value).encode()) > MAX_S3_KEY_BYTES:
+    if len(value.encode()) > MAX_S3_KEY_BYTES:
         raise ValueError(f"must have at most {MAX_S3_KEY_BYTES} bytes")
     return value
 
 
 OccurredAt = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_utc)]
-S3KeyText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_short_key)]
+S3KeyText = Annotated[StrictStr, Field(min_length=1), AfterValidator(storable_text), AfterValidator(_short_key)]
 _Text = Annotated[StrictStr, Field(max_length=MAX_NAME_CHARACTERS), AfterValidator(storable_text)]
 
 

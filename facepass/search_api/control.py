@@ -33,7 +33,7 @@ def create_control_app(parts: Parts) -> FastAPI:
         """Every shard in memory, in no order."""
         return HeldShards(
             replica_id=parts.replica.replica_id,
-            generation=parts.generation.number,
+            generation=parts.store.generation.number,
             shards=parts.shards.inspection.held(),
         )
 

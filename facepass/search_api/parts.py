@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from facepass.embedding import FaceEngine
 from facepass.schemas.events import EventPublisher
 from facepass.schemas.settings import AccessSettings, IndexingSettings, LeaseSettings, PageSettings, SearchSettings
-from facepass.storage import Database, Generation
+from facepass.storage import Store
 from facepass.storage.photos import UploadStore
 from facepass.storage.shards import Replica, Shards
 from facepass.use_cases import Outcomes
@@ -24,8 +24,7 @@ class Parts:
         broker_healthy: whether hints of changes arrive; searches are right without, only later fresh.
     """
 
-    database: Database
-    generation: Generation
+    store: Store
     engine: FaceEngine
     shards: Shards
     replica: Replica

@@ -57,7 +57,7 @@ def health_endpoint(parts: Parts) -> Endpoint:
     started = time.monotonic()
 
     async def health() -> Response:
-        database = await _reachable(parts.database)
+        database = await _reachable(parts.store.database)
         broker = parts.broker_healthy()
         body = HealthAnswer(
             status="unhealthy" if not database else "healthy" if broker else "degraded",
@@ -78,7 +78,7 @@ def ready_endpoint(parts: Parts) -> Endpoint:
     async def ready() -> Response:
         deadline = parts.replica.deadline()
         lease = deadline is not None and not parts.replica.expired(deadline)
-        database = await _reachable(parts.database)
+        database = await _reachable(parts.store.database)
         ok = lease and database
         body = ReadyAnswer(
             status="ready" if ok else "not_ready", lease=lease, face_recognition_model=True, database=database

@@ -5,15 +5,16 @@ knows of Kafka or HTTP.
 """
 
 from facepass.storage.database import Connection, Database, open_database
-from facepass.storage.generations import Generation, find_generation, open_generation
+from facepass.storage.generations import Generation, Store, find_store, open_store
 from facepass.storage.statements import load_statements
 
 __all__ = [
     "Connection",
     "Database",
     "Generation",
-    "find_generation",
+    "Store",
+    "find_store",
     "load_statements",
     "open_database",
-    "open_generation",
+    "open_store",
 ]

@@ -22,8 +22,16 @@ class Generation:
     spec: GenerationSpec
 
 
-async def open_generation(db: Database, spec: GenerationSpec) -> Generation:
-    """Return the active generation if it was made with `spec`; create it, with its partitions, if there is none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """One generation of a database: what every read and write of photos, faces and counters goes by."""
+
+    database: Database
+    generation: Generation
+
+
+async def open_store(db: Database, spec: GenerationSpec) -> Store:
+    """The active generation, if it was made with `spec`; made, with its partitions, if there is none.
 
     Safe when several processes start at once.
 
@@ -32,17 +40,19 @@ async def open_generation(db: Database, spec: GenerationSpec) -> Generation:
             vectors were made by another model or with other settings, which must never meet `spec`'s.
         TransientError: `database_unavailable`.
     """
-    return await db.run(lambda connection: _open(connection, spec))
+    number = await db.run(lambda connection: _open(connection, spec))
+    return Store(database=db, generation=Generation(number=number, spec=spec))
 
 
-async def find_generation(db: Database, spec: GenerationSpec) -> int | None:
-    """The number of the active generation; None if there is none yet. Only reads; raises as `open_generation`."""
+async def find_store(db: Database, spec: GenerationSpec) -> Store | None:
+    """The active generation; None if there is none yet. Only reads; raises as `open_store`."""
     async with db.transaction(snapshot=True) as connection:
         await _check_migration(connection)
-        return await _find(connection, spec)
+        number = await _find(connection, spec)
+    return None if number is None else Store(database=db, generation=Generation(number=number, spec=spec))
 
 
-async def _open(connection: Connection, spec: GenerationSpec) -> Generation:
+async def _open(connection: Connection, spec: GenerationSpec) -> int:
     await _check_migration(connection)
     number = await _find(connection, spec)
     if number is None:
@@ -50,7 +60,7 @@ async def _open(connection: Connection, spec: GenerationSpec) -> Generation:
         number = await _find(connection, spec)
     if number is None:
         number = await _create(connection, spec)
-    return Generation(number=number, spec=spec)
+    return number
 
 
 async def _check_migration(connection: Connection) -> None:

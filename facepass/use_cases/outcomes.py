@@ -18,7 +18,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState, UpdateStatus
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import index_calls_waiting, index_outcomes_total
-from facepass.storage import Database, Generation, load_statements
+from facepass.storage import Store, load_statements
 
 _log = get_logger(__name__)
 
@@ -89,14 +89,14 @@ class KnownPhoto:
 
 
 async def read_photos(
-    db: Database, generation: Generation, session_id: SessionId, photo_ids: Iterable[PhotoId]
+    store: Store, session_id: SessionId, photo_ids: Iterable[PhotoId]
 ) -> dict[PhotoId, KnownPhoto]:
     """What the ledger says of each of some photos of a session; one query.
 
     Raises: as `Database.transaction`.
     """
-    values = {"generation": generation.number, "session": session_id, "photos": list(photo_ids)}
-    async with db.transaction() as connection:
+    values = {"generation": store.generation.number, "session": session_id, "photos": list(photo_ids)}
+    async with store.database.transaction() as connection:
         rows = await (await connection.execute(_STATEMENTS["read"], values, binary=True)).fetchall()
     return {PhotoId(row[0]): _known(row) for row in rows}
 
@@ -125,9 +125,8 @@ def _known(row: Sequence[Any]) -> KnownPhoto:
 class Outcomes:
     """Hands the updates of this process to the calls that wait here."""
 
-    def __init__(self, db: Database, generation: Generation) -> None:
-        self._db = db
-        self._generation = generation
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._waiting: dict[SessionId, set[Waiting]] = {}
 
     def note(self, update: IndexUpdate) -> None:
@@ -142,7 +141,7 @@ class Outcomes:
         Args:
             times: `occurred_at` of each photo's event: only what rests on it or on a newer one counts.
         """
-        waiting = Waiting(self._db, self._generation, session_id, times)
+        waiting = Waiting(self._store, session_id, times)
         self._waiting.setdefault(session_id, set()).add(waiting)
         try:
             with index_calls_waiting.track_inprogress():
@@ -156,11 +155,8 @@ class Outcomes:
 class Waiting:
     """One call's wait. Made by `Outcomes.waiting`."""
 
-    def __init__(
-        self, db: Database, generation: Generation, session_id: SessionId, times: Mapping[PhotoId, datetime]
-    ) -> None:
-        self._db = db
-        self._generation = generation
+    def __init__(self, store: Store, session_id: SessionId, times: Mapping[PhotoId, datetime]) -> None:
+        self._store = store
         self._session_id = session_id
         self._open = dict(times)
         self._arrived: dict[PhotoId, Outcome] = {}
@@ -200,7 +196,7 @@ class Waiting:
             return
         if update.status in _GONE:
             self._settle(photo_id, FENCED, "update")
-        elif update.status in _SETTLED and update.generation == self._generation.number:
+        elif update.status in _SETTLED and update.generation == self._store.generation.number:
             settled = Outcome(
                 status=update.status,
                 revision=update.revision,
@@ -220,7 +216,7 @@ class Waiting:
         """Ask the ledger for all that is open. Its failure is none of the call's: the next look may succeed."""
         try:
             async with asyncio.timeout(until - time.monotonic()):
-                known = await read_photos(self._db, self._generation, self._session_id, self._open)
+                known = await read_photos(self._store, self._session_id, self._open)
         except (FacePassError, TimeoutError) as exc:
             _log.debug("ledger_not_read", session_id=self._session_id, error=exc)
         else:

@@ -16,7 +16,7 @@ from support.search_stack import event as photo_event
 from facepass.embedding import read_spec
 from facepass.schemas.settings import DatabaseSettings, ModelSettings
 from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.storage.writes import register_photos
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -144,6 +144,6 @@ async def _make_pending(running: Running, session_id: str, *photo_ids: str) -> N
     """Register photos as intake does; their events come later."""
     settings = DatabaseSettings(database=SecretStr(running.database))
     async with open_database(settings) as database:
-        generation = await open_generation(database, read_spec(ModelSettings()))
+        store = await open_store(database, read_spec(ModelSettings()))
         events = [photo_event(session_id, photo_id) for photo_id in photo_ids]
-        await register_photos(database, generation, events)
+        await register_photos(store, events)

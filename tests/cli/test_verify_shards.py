@@ -46,9 +46,7 @@ class Serving:
         self, *, repair: bool = False, patience: float = 2, **fields: Any
     ) -> tuple[list[str], ShardReport]:
         report = ShardReport()
-        wanted = Comparison(
-            database=self.storage.db, generation=self.storage.generation, patience=patience, **fields
-        )
+        wanted = Comparison(store=self.storage.store, patience=patience, **fields)
         found = [one async for one in compare_shards(wanted, self.url, report, repair=repair)]
         return [
             f"{one.where.removeprefix(self.url)}: {one.what}: {one.expected}, not {one.found}" for one in found
@@ -58,12 +56,12 @@ class Serving:
 @asynccontextmanager
 async def open_serving(storage: Storage) -> AsyncIterator[Serving]:
     async with AsyncExitStack() as stack:
-        shards = Shards(storage.db, storage.generation, ShardSettings())
+        shards = Shards(storage.store, ShardSettings())
         stack.push_async_callback(shards.close)
-        replica = Replica(storage.db, storage.generation, shards, LeaseSettings())
+        replica = Replica(storage.store, shards, LeaseSettings())
         await replica.register()
         stack.push_async_callback(replica.close)
-        parts = SimpleNamespace(shards=shards, replica=replica, generation=storage.generation)
+        parts = SimpleNamespace(shards=shards, replica=replica, store=storage.store)
         url = await stack.enter_async_context(live_server(create_control_app(cast(Parts, parts))))
         yield Serving(storage, shards, replica, url)
 
@@ -103,9 +101,9 @@ async def test_shard_and_rows_have_one_digest_after_loads_and_deltas(serving: Se
         )
         if number % 5 == 0:
             await serving.replica.poll()
-    await delete_photo(storage.db, storage.generation, S, PhotoId("фото 1"), (await _now(storage)))
+    await delete_photo(storage.store, S, PhotoId("фото 1"), (await _now(storage)))
     await serving.replica.poll()
-    rows = await read_contents(storage.db, storage.generation, S)
+    rows = await read_contents(storage.store, S)
     assert await serving.shards.inspection.contents(S) == rows
     assert rows.faces > 5
     serving.shards.inspection.drop(S)
@@ -119,7 +117,7 @@ async def _now(storage: Storage) -> Any:
 
 async def test_a_large_shard_is_hashed_in_pieces(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facepass.storage.shards.digest._CHUNK_FACES", 2)
-    rows = await read_contents(serving.storage.db, serving.storage.generation, S)
+    rows = await read_contents(serving.storage.store, S)
     assert await serving.shards.inspection.contents(S) == rows
     assert rows.faces == 6
 
@@ -159,11 +157,11 @@ async def test_a_shard_that_changes_between_two_pieces_is_begun_anew(
     ],
 )
 async def test_the_digest_is_over_everything_a_shard_holds(serving: Serving, change: str) -> None:
-    before = await read_contents(serving.storage.db, serving.storage.generation, S)
+    before = await read_contents(serving.storage.store, S)
     await serving.storage.execute(
         f"UPDATE face_embeddings SET {change} WHERE session_id = '{S}' AND photo_id = 'фото 0'"
     )
-    after = await read_contents(serving.storage.db, serving.storage.generation, S)
+    after = await read_contents(serving.storage.store, S)
     assert (before.faces, before.photos) == (after.faces, after.photos)
     assert before.digest != after.digest
 

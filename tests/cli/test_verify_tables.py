@@ -24,7 +24,7 @@ async def storage(database_settings: DatabaseSettings) -> AsyncIterator[Storage]
         events = [
             photo_event(S, name) for name in ("pending", "again", "indexed", "none", "failed", "filtered", "gone")
         ]
-        await register_photos(opened.db, opened.generation, events)
+        await register_photos(opened.store, events)
         await index(opened, S, "again", np.stack([random_vector("again")]))
         await index(opened, S, "indexed", np.stack([random_vector(n) for n in range(3)]))
         await index(opened, S, "gone", np.stack([random_vector("gone")]))
@@ -33,19 +33,19 @@ async def storage(database_settings: DatabaseSettings) -> AsyncIterator[Storage]
             outcome(photo_event(S, "failed"), PhotoState.FAILED),
             outcome(photo_event(S, "filtered"), PhotoState.FILTERED),
         ]
-        await save_photos(opened.db, opened.generation, others, retry_hours=24)
-        await register_photos(opened.db, opened.generation, [photo_event(S, "again", 5)])
-        await delete_photo(opened.db, opened.generation, S, PhotoId("gone"), at(1))
-        await delete_photo(opened.db, opened.generation, S, PhotoId("never seen"), at(1))
+        await save_photos(opened.store, others, retry_hours=24)
+        await register_photos(opened.store, [photo_event(S, "again", 5)])
+        await delete_photo(opened.store, S, PhotoId("gone"), at(1))
+        await delete_photo(opened.store, S, PhotoId("never seen"), at(1))
         await index(opened, "t", "old", np.stack([random_vector("old")]))
         await index(opened, "t", "new", np.stack([random_vector("new")]), seconds=9)
-        await delete_session(opened.db, opened.generation, SessionId("t"), at(5))
+        await delete_session(opened.store, SessionId("t"), at(5))
         yield opened
 
 
 async def found(storage: Storage) -> list[str]:
-    differences = await compare_tables(storage.db, storage.generation, [S, SessionId("t"), SessionId("unknown")])
-    differences += await find_strays(storage.db, storage.generation)
+    differences = await compare_tables(storage.store, [S, SessionId("t"), SessionId("unknown")])
+    differences += await find_strays(storage.store)
     assert all(difference.remedy for difference in differences)
     return [f"{one.where}: {one.what}: {one.expected}, not {one.found}" for one in differences]
 

@@ -47,10 +47,10 @@ SENT: list[Sent] = [
 @pytest.fixture
 async def storage(database_settings: DatabaseSettings) -> AsyncIterator[Storage]:
     async with open_storage(database_settings) as opened:
-        await register_photos(opened.db, opened.generation, [photo_event("s", "p", 1)])
+        await register_photos(opened.store, [photo_event("s", "p", 1)])
         await index(opened, "s", "p", np.stack([random_vector("p")]), seconds=1)
-        await delete_photo(opened.db, opened.generation, SessionId("s"), PhotoId("gone"), at(5))
-        await delete_session(opened.db, opened.generation, SessionId("t"), at(5))
+        await delete_photo(opened.store, SessionId("s"), PhotoId("gone"), at(5))
+        await delete_session(opened.store, SessionId("t"), at(5))
         yield opened
 
 
@@ -86,8 +86,7 @@ async def publish(broker: str, sent: list[Sent]) -> None:
 
 async def found(storage: Storage, kafka: KafkaSettings, session: str | None = None) -> list[str]:
     comparison = Comparison(
-        database=storage.db,
-        generation=storage.generation,
+        store=storage.store,
         session=SessionId(session) if session else None,
         patience=0,
     )
@@ -161,7 +160,7 @@ async def test_a_row_that_comes_a_moment_later_is_no_difference(
     await storage.execute("UPDATE sessions SET deleted_at = deleted_at - interval '1 s' WHERE session_id = 't'")
 
     async def meanwhile(_seconds: float) -> None:
-        await delete_session(storage.db, storage.generation, SessionId("t"), at(5))
+        await delete_session(storage.store, SessionId("t"), at(5))
 
     monkeypatch.setattr("facepass.cli.verifying.comparison.asyncio.sleep", meanwhile)
     assert await found(storage, kafka_settings) == []
@@ -170,7 +169,7 @@ async def test_a_row_that_comes_a_moment_later_is_no_difference(
 async def test_the_report_names_each_difference_in_one_line(
     storage: Storage, kafka_settings: KafkaSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    comparison = Comparison(database=storage.db, generation=storage.generation, patience=0)
+    comparison = Comparison(store=storage.store, patience=0)
     assert await report_differences(comparison, kafka_settings, [], repair=False) == 0
     assert capsys.readouterr().out == (
         "compared ledger, topics and no shards, since no --replica was given: no differences\n"

@@ -21,7 +21,7 @@ from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage import migrations
 from facepass.storage.database import Connection, open_database
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.storage.migrations import HEAD, migrate
 from facepass.storage.statements import load_statements
 from facepass.storage.writes import delete_session, register_photos, save_photos
@@ -47,7 +47,7 @@ async def test_upgrade_and_downgrade_meet(database_settings: DatabaseSettings) -
     upgraded = _structure(database_settings)
     assert any(name == "face_embeddings.embedding" for _, name, _ in upgraded)
     async with open_storage(database_settings) as storage:
-        await register_photos(storage.db, storage.generation, [photo_event("s", "p")])
+        await register_photos(storage.store, [photo_event("s", "p")])
     migrate(database_settings, "base")
     assert _structure(database_settings) == []
     migrate(database_settings)
@@ -78,20 +78,20 @@ async def test_a_database_without_tables_or_of_another_version_is_not_migrated(
         async with db.transaction() as connection:
             await connection.execute("UPDATE facepass_migration SET version_num = '9999'")
         with pytest.raises(PermanentError) as newer:
-            await open_generation(db, SPEC)
+            await open_store(db, SPEC)
         async with db.transaction() as connection:
             await connection.execute(f"UPDATE facepass_migration SET version_num = '{HEAD}'")
         migrate(database_settings, "base")
         with pytest.raises(PermanentError) as empty:
-            await open_generation(db, SPEC)
+            await open_store(db, SPEC)
     assert newer.value.code is empty.value.code is ErrorCode.NOT_MIGRATED
     assert "facepass migrate" in newer.value.message
 
 
 async def test_processes_that_start_at_once_share_one_generation(database_settings: DatabaseSettings) -> None:
     async with open_database(database_settings) as one, open_database(database_settings) as two:
-        opened = await asyncio.gather(*(open_generation(db, SPEC) for db in (one, two) * 8))
-    assert {generation.number for generation in opened} == {opened[0].number}
+        opened = await asyncio.gather(*(open_store(db, SPEC) for db in (one, two) * 8))
+    assert {store.generation.number for store in opened} == {opened[0].generation.number}
     with psycopg.connect(database_settings.database.get_secret_value()) as connection:
         assert connection.execute("SELECT count(*) FROM generations").fetchone() == (1,)
 
@@ -102,7 +102,7 @@ async def test_processes_that_start_at_once_share_one_generation(database_settin
 async def test_other_settings_never_meet_the_stored_vectors(database_settings: DatabaseSettings, spec) -> None:
     async with open_storage(database_settings) as storage:
         with pytest.raises(PermanentError) as caught:
-            await open_generation(storage.db, spec)
+            await open_store(storage.db, spec)
     assert caught.value.code is ErrorCode.GENERATION_MISMATCH
 
 
@@ -111,7 +111,7 @@ async def test_property_7_a_vector_of_another_size_is_refused(database_settings:
     wrong = outcome(photo_event("s", "p"), faces=[face(random_vector("x", 16))])
     async with open_storage(database_settings) as storage:
         with pytest.raises(FacePassError) as caught:
-            await save_photos(storage.db, storage.generation, [wrong], retry_hours=24)
+            await save_photos(storage.store, [wrong], retry_hours=24)
         assert caught.value.code is ErrorCode.INTERNAL
         assert await storage.rows("SELECT 1 FROM photos") == []
 
@@ -121,7 +121,7 @@ async def test_error_texts_hold_no_row(database_settings: DatabaseSettings) -> N
     wrong = outcome(photo_event("secret-session", "p"), faces=[face(random_vector("x", 16))])
     async with open_storage(database_settings) as storage:
         with pytest.raises(FacePassError) as caught:
-            await save_photos(storage.db, storage.generation, [wrong], retry_hours=24)
+            await save_photos(storage.store, [wrong], retry_hours=24)
     driver = caught.value.__context__
     assert isinstance(driver, psycopg.errors.CheckViolation)
     assert "secret-session" in str(driver)
@@ -180,7 +180,7 @@ async def test_every_kind_of_driver_error_is_translated(
 async def test_a_deadlock_is_run_again(database_settings: DatabaseSettings) -> None:
     async with open_storage(database_settings) as storage:
         for name in "ab":
-            await register_photos(storage.db, storage.generation, [photo_event(name, "p")])
+            await register_photos(storage.store, [photo_event(name, "p")])
         runs, both = [], asyncio.Barrier(2)
 
         async def crosswise(first: str, second: str) -> None:
@@ -201,7 +201,7 @@ async def test_a_snapshot_sees_one_state_and_writes_nothing(database_settings: D
     async with open_storage(database_settings) as storage:
         async with storage.db.transaction(snapshot=True) as connection:
             await connection.execute("SELECT 1")
-            await delete_session(storage.db, storage.generation, SessionId("s"), at(0))
+            await delete_session(storage.store, SessionId("s"), at(0))
             assert await (await connection.execute("SELECT * FROM sessions")).fetchall() == []
         assert len(await storage.rows("SELECT * FROM sessions")) == 1
         with pytest.raises(FacePassError):
@@ -213,7 +213,7 @@ async def test_vectors_stay_in_the_row(database_settings: DatabaseSettings) -> N
     large = replace(SPEC, vector_size=1024)
     big = outcome(photo_event("s", "p"), faces=[face(random_vector(n, 1024)) for n in range(4)])
     async with open_storage(database_settings, large) as storage:
-        await save_photos(storage.db, storage.generation, [big], retry_hours=24)
+        await save_photos(storage.store, [big], retry_hours=24)
         toast = await storage.rows(
             "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = %(name)s AND reltoastrelid <> 0",
             name=f"face_embeddings_{storage.generation.number}",

@@ -12,10 +12,11 @@ from fastapi import FastAPI
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import TransientError
-from facepass.schemas.events import EventPublisher, SessionUpdated
+from facepass.schemas.events import EventPublisher, PhotoIndexed, SessionUpdated
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Origin, PhotoState
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import (
     AccessSettings,
     DatabaseSettings,
@@ -30,13 +31,13 @@ from facepass.search_api import Parts, create_app
 from facepass.search_api.access.session_tokens import make_token
 from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.storage.photos.photo_store import open_photo_store
 from facepass.storage.photos.uploads import UploadStore
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import register_photos, save_photos, update_session
-from facepass.streams.kafka.reconnecting_publisher import LatePublisher
+from facepass.streams.kafka.reconnecting_publisher import ReconnectingPublisher
 from facepass.use_cases.outcomes import Outcomes
 
 NO_PHOTOS = PhotoStoreSettings(photos="/nonexistent/photos")
@@ -63,26 +64,26 @@ class SearchStack:
 
     async def index(self, session_id: str, photos: dict[str, bytes]) -> None:
         """Store photos as ingest would."""
-        engine, generation = self.parts.engine, self.parts.generation
+        engine = self.parts.engine
         outcomes = []
         for photo_id, data in photos.items():
             found = engine.analyse_photo(data)
             outcomes.append(outcome(session_id, photo_id, found))
-        await save_photos(self.parts.database, generation, outcomes, retry_hours=24)
+        await save_photos(self.parts.store, outcomes, retry_hours=24)
 
     async def register(self, session_id: str, *photo_ids: str) -> None:
         """Make photos pending, as intake would."""
         events = [event(session_id, photo_id) for photo_id in photo_ids]
-        await register_photos(self.parts.database, self.parts.generation, events)
+        await register_photos(self.parts.store, events)
 
     async def announce(self, session_id: str, **fields: object) -> None:
         """What intake does with a `session-updated` event."""
         announced = SessionUpdated(session_id=session_id, occurred_at=datetime.now(UTC).isoformat(), **fields)
-        await update_session(self.parts.database, announced)
+        await update_session(self.parts.store.database, announced)
 
     async def token(self, session_id: str) -> dict[str, str]:
         """The header of a guest who has the session's link."""
-        secret = await read_secret(self.parts.database)
+        secret = await read_secret(self.parts.store.database)
         return {"Authorization": f"Bearer {make_token(secret, SessionId(session_id), timedelta(days=1))}"}
 
     async def search(self, session_id: str, selfie: bytes, **fields: object) -> httpx.Response:
@@ -96,19 +97,18 @@ class SearchStack:
 
 
 def event(session_id: str, photo_id: str) -> PhotoEvent:
-    return PhotoEvent(
+    indexed = PhotoIndexed(
         session_id=SessionId(session_id),
         photo_id=PhotoId(photo_id),
         s3_key=f"photos/{photo_id}.jpg",
         occurred_at=datetime.now(UTC),
-        occurred_at_given=True,
-        origin=ORIGIN,
     )
+    return PhotoEvent(event=indexed, origin=ORIGIN)
 
 
 def outcome(session_id: str, photo_id: str, found: PhotoFaces) -> PhotoOutcome:
     state = PhotoState.INDEXED if found.faces else PhotoState.FILTERED if found.left_out else PhotoState.NO_FACE
-    return PhotoOutcome(event=event(session_id, photo_id), state=state, found=found)
+    return PhotoOutcome(photo=event(session_id, photo_id), state=state, found=found)
 
 
 @asynccontextmanager
@@ -127,16 +127,15 @@ async def open_search_stack(
 ) -> AsyncIterator[SearchStack]:
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(open_database(database))
-        generation = await open_generation(db, engine.spec)
-        shards = Shards(db, generation, ShardSettings())
+        store = await open_store(db, engine.spec)
+        shards = Shards(store, ShardSettings())
         stack.push_async_callback(shards.close)
-        replica = Replica(db, generation, shards, lease or LeaseSettings())
+        replica = Replica(store, shards, lease or LeaseSettings())
         await replica.register()
         stack.push_async_callback(_close, replica)
         await replica.poll()
         parts = Parts(
-            database=db,
-            generation=generation,
+            store=store,
             engine=engine,
             shards=shards,
             replica=replica,
@@ -145,9 +144,9 @@ async def open_search_stack(
             indexing=indexing or IndexingSettings(),
             page=page or PageSettings(),
             lease=lease or LeaseSettings(),
-            outcomes=Outcomes(db, generation),
+            outcomes=Outcomes(store),
             uploads=UploadStore(db, await stack.enter_async_context(open_photo_store(photos))),
-            events=events or LatePublisher(),  # without Kafka, unless the test has one
+            events=events or ReconnectingPublisher(),  # without Kafka, unless the test has one
             broker_healthy=lambda: broker_healthy,
         )
         app = create_app(parts)

@@ -36,8 +36,7 @@ async def index(
     """Store a photo's faces through the write door; the session's revision after it."""
     faces = [face(vector, 0.5 + 0.4 / (number + 1)) for number, vector in enumerate(vectors)]
     written = await save_photos(
-        storage.db,
-        storage.generation,
+        storage.store,
         [outcome(photo_event(session, photo, seconds), faces=faces)],
         retry_hours=24,
     )

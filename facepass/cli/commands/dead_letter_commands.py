@@ -121,10 +121,10 @@ def _selection(
     photo: str | None,
     since: str | None,
 ) -> "Selection":
-    from facepass.streams.dead_letters import Selection, parse_letter_id
+    from facepass.streams.dead_letters import Selection, parse_dead_letter_id
 
     return Selection(
-        ids=frozenset(parse_letter_id(one) for one in ids or ()),
+        ids=frozenset(parse_dead_letter_id(one) for one in ids or ()),
         code=code,
         topic=topic,
         session_id=session,

@@ -22,7 +22,7 @@ from facepass.schemas.settings import (
     PhotoStoreSettings,
     read_settings,
 )
-from facepass.storage import find_generation, open_database
+from facepass.storage import find_store, open_database
 from facepass.storage.photos import open_photo_store
 from facepass.streams.kafka import check_topics, topic_specs
 
@@ -129,7 +129,7 @@ async def _database() -> str:
                 " WHERE extname = 'vector')"
             )
             version, pgvector = await cursor.fetchone() or (None, None)
-        await find_generation(database, read_spec(read_settings(ModelSettings)))
+        await find_store(database, read_spec(read_settings(ModelSettings)))
     return f"PostgreSQL {version}, pgvector {pgvector}, migrated"
 
 

@@ -14,7 +14,7 @@ from facepass.schemas.settings import (
     PhotoStoreSettings,
     read_settings,
 )
-from facepass.storage import Database, Generation, open_database, open_generation
+from facepass.storage import Store, open_database, open_store
 from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.reads import SessionFacts, UnfinishedPhoto, read_photo, read_session, read_unfinished
 from facepass.storage.shards import LEASE_MARGIN_SECONDS
@@ -34,12 +34,12 @@ async def show_session(session_id: SessionId) -> None:
         TransientError: `database_unavailable`.
     """
     async with AsyncExitStack() as stack:
-        database, generation = await _open(stack)
-        facts = await read_session(database, session_id)
+        store = await _open(stack)
+        facts = await read_session(store.database, session_id)
         if facts is None:
             raise _unknown(session_id)
-        counts = await read_counts(database, generation, session_id)
-        unfinished = await read_unfinished(database, generation, session_id, limit=_LISTED + 1)
+        counts = await read_counts(store, session_id)
+        unfinished = await read_unfinished(store, session_id, limit=_LISTED + 1)
     _print_ledger(session_id, facts, counts)
     if unfinished:
         _print_unfinished(unfinished)
@@ -57,12 +57,12 @@ async def delete_and_wait(target: Target, *, patience: float) -> Receipt:
     """
     kafka, lease = read_settings(KafkaSettings), read_settings(LeaseSettings)
     async with AsyncExitStack() as stack:
-        database, generation = await _open(stack)
-        await _check_known(database, generation, target)
+        store = await _open(stack)
+        await _check_known(store, target)
         photo_store = await stack.enter_async_context(open_photo_store(read_settings(PhotoStoreSettings)))
         receipt = await erase(
-            database,
-            UploadStore(database, photo_store),
+            store.database,
+            UploadStore(store.database, photo_store),
             await stack.enter_async_context(open_publisher(kafka)),
             target,
             lease=lease,
@@ -94,19 +94,19 @@ def print_receipt(receipt: Receipt) -> None:
     print("\n".join(lines))
 
 
-async def _check_known(database: Database, generation: Generation, target: Target) -> None:
+async def _check_known(store: Store, target: Target) -> None:
     """An operator who mistypes an id is told so."""
-    if await read_session(database, target.session_id) is None:
+    if await read_session(store.database, target.session_id) is None:
         raise _unknown(target.session_id)
-    if target.photo_id and await read_photo(database, generation, target.session_id, target.photo_id) is None:
+    if target.photo_id and await read_photo(store, target.session_id, target.photo_id) is None:
         raise PermanentError(
             ErrorCode.PHOTO_NOT_FOUND, "no such photo in this session; ids are compared letter by letter"
         )
 
 
-async def _open(stack: AsyncExitStack) -> tuple[Database, Generation]:
+async def _open(stack: AsyncExitStack) -> Store:
     database = await stack.enter_async_context(open_database(read_settings(DatabaseSettings)))
-    return database, await open_generation(database, read_spec(read_settings(ModelSettings)))
+    return await open_store(database, read_spec(read_settings(ModelSettings)))
 
 
 def _unknown(session_id: SessionId) -> PermanentError:

@@ -28,11 +28,11 @@ from facepass.schemas.settings import (
 )
 from facepass.search_api import CONTROL_HOST, Parts, create_app, create_control_app
 from facepass.search_api.http import BoundedReads
-from facepass.storage import open_database, open_generation
+from facepass.storage import open_database, open_store
 from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.shards import Replica, Shards
 from facepass.streams import build_follower
-from facepass.streams.kafka import open_publisher_later
+from facepass.streams.kafka import open_reconnecting_publisher
 from facepass.streams.process import open_waiting, until_available
 from facepass.use_cases import Outcomes
 
@@ -105,18 +105,17 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
 
 async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Parts:
     database = await open_waiting(stack, lambda: open_database(settings.database), waiting_for="PostgreSQL")
-    generation = await until_available(lambda: open_generation(database, engine.spec), waiting_for="PostgreSQL")
-    shards = Shards(database, generation, settings.shards)
+    store = await until_available(lambda: open_store(database, engine.spec), waiting_for="PostgreSQL")
+    shards = Shards(store, settings.shards)
     stack.push_async_callback(shards.close)
-    replica = Replica(database, generation, shards, settings.lease)
+    replica = Replica(store, shards, settings.lease)
     stack.push_async_callback(replica.close)
     await until_available(replica.register, waiting_for="PostgreSQL")
-    outcomes = Outcomes(database, generation)
+    outcomes = Outcomes(store)
     follower = build_follower(settings.kafka, settings.lease, shards, replica, outcomes)
     await stack.enter_async_context(follower.running())
     return Parts(
-        database=database,
-        generation=generation,
+        store=store,
         engine=engine,
         shards=shards,
         replica=replica,
@@ -125,7 +124,7 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
         indexing=settings.indexing,
         page=settings.page,
         lease=settings.lease,
-        events=await stack.enter_async_context(open_publisher_later(settings.kafka)),
+        events=await stack.enter_async_context(open_reconnecting_publisher(settings.kafka)),
         outcomes=outcomes,
         uploads=UploadStore(database, await stack.enter_async_context(open_photo_store(settings.photos))),
         broker_healthy=follower.broker_healthy,

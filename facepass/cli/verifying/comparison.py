@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from facepass.schemas.differences import Difference
 from facepass.schemas.ids import SessionId
-from facepass.storage import Database, Generation
+from facepass.storage import Store
 
 _AGAIN_SECONDS = 0.5
 """Between two looks at a difference."""
@@ -37,8 +37,7 @@ class Comparison:
         patience: seconds to wait for intake, and for a shard that is behind or changing.
     """
 
-    database: Database
-    generation: Generation
+    store: Store
     session: SessionId | None = None
     patience: float = 30.0
     progress: Progress = field(default_factory=Progress)

@@ -13,16 +13,16 @@ _PAGE = 50
 
 async def compare_ledger(comparison: Comparison) -> AsyncIterator[Difference]:
     """Recount every session; raises `database_unavailable`."""
-    database, generation = comparison.database, comparison.generation
+    store = comparison.store
     if comparison.session is not None:
-        for difference in await twice(partial(compare_tables, database, generation, [comparison.session])):
+        for difference in await twice(partial(compare_tables, store, [comparison.session])):
             yield difference
         return
-    total, done, after = await count_sessions(database), 0, ""
-    while page := await list_sessions(database, after, _PAGE):
-        for difference in await twice(partial(compare_tables, database, generation, page)):
+    total, done, after = await count_sessions(store.database), 0, ""
+    while page := await list_sessions(store.database, after, _PAGE):
+        for difference in await twice(partial(compare_tables, store, page)):
             yield difference
         after, done = page[-1], done + len(page)
         comparison.progress.tell("sessions recounted", done, max(total, done))
-    for difference in await twice(partial(find_strays, database, generation)):
+    for difference in await twice(partial(find_strays, store)):
         yield difference

@@ -99,8 +99,8 @@ async def _compare(
     comparison: Comparison, replica: _Replica, report: ShardReport, *, repair: bool
 ) -> AsyncIterator[Difference]:
     held = await replica.held()
-    if held.generation != comparison.generation.number:
-        numbers = str(comparison.generation.number), str(held.generation)
+    if held.generation != comparison.store.generation.number:
+        numbers = str(comparison.store.generation.number), str(held.generation)
         yield _difference(replica.url, "generation", *numbers, "restart `facepass serve`")
         return
     sessions = [one.session_id for one in held.shards if comparison.session in {None, one.session_id}]
@@ -123,7 +123,7 @@ async def _compare_shard(
     suspected: set[str] = set()
     first: ShardContents | None = None
     while True:
-        rows = await read_contents(comparison.database, comparison.generation, SessionId(session_id))
+        rows = await read_contents(comparison.store, SessionId(session_id))
         first = first or rows
         shard = await replica.contents(session_id)
         if shard is None and not await replica.holds(session_id):
@@ -148,7 +148,7 @@ async def _never_at_one(
         first: the rows as they were when the waiting began.
         shard: as it was seen last; None if it kept changing.
     """
-    now = await read_contents(comparison.database, comparison.generation, SessionId(first.session_id))
+    now = await read_contents(comparison.store, SessionId(first.session_id))
     if shard is not None and not first.revision <= shard.revision <= now.revision:
         report.compared += 1
         expected = f"{first.revision} to {now.revision}"

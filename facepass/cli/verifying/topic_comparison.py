@@ -13,7 +13,7 @@ from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import KafkaSettings
 from facepass.storage.reads import Unaccounted, place, unaccounted_photos, unfenced_deletions
 from facepass.streams.intake import INTAKE_GROUP
-from facepass.streams.kafka import Record, TopicReader, open_topic_reader, photo_event
+from facepass.streams.kafka import Record, TopicReader, open_topic_reader
 
 E = TypeVar("E", bound=Event)
 
@@ -69,8 +69,8 @@ def _decoded(record: Record, kind: type[E], begun: datetime) -> E | None:
 
 
 async def _missing_photos(comparison: Comparison, events: Sequence[Consumed[PhotoIndexed]]) -> list[Difference]:
-    asked = [photo_event(event, origin) for event, origin in events]
-    missing = await unaccounted_photos(comparison.database, comparison.generation, asked)
+    asked = [event for event, _ in events]
+    missing = await unaccounted_photos(comparison.store, asked)
     return [
         _difference(
             events[one.index],
@@ -85,7 +85,7 @@ async def _missing_photos(comparison: Comparison, events: Sequence[Consumed[Phot
 async def _missing_fences(
     comparison: Comparison, events: Sequence[Consumed[PhotoDeleted]] | Sequence[Consumed[SessionDeleted]]
 ) -> list[Difference]:
-    missing = await unfenced_deletions(comparison.database, [event for event, _ in events])
+    missing = await unfenced_deletions(comparison.store.database, [event for event, _ in events])
     return [
         _difference(
             events[one.index],

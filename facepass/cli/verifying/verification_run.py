@@ -10,7 +10,7 @@ from facepass.embedding import read_spec
 from facepass.schemas.differences import Difference
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings, read_settings
-from facepass.storage import Generation, find_generation, open_database
+from facepass.storage import find_store, open_database
 
 
 async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repair: bool, patience: float) -> int:
@@ -21,12 +21,11 @@ async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repa
     """
     spec, kafka = read_spec(read_settings(ModelSettings)), read_settings(KafkaSettings)
     async with open_database(read_settings(DatabaseSettings)) as database:
-        number = await find_generation(database, spec)
-        if number is None:
+        store = await find_store(database, spec)
+        if store is None:
             print("nothing was ever written to this database: there is nothing to compare")
             return 0
-        generation = Generation(number=number, spec=spec)
-        comparison = Comparison(database=database, generation=generation, session=session, patience=patience)
+        comparison = Comparison(store=store, session=session, patience=patience)
         return await report_differences(comparison, kafka, replicas, repair=repair)
 
 

@@ -29,7 +29,7 @@ async def admit_session(parts: Parts, session_id: SessionId) -> None:
     """
     counts = parts.shards.counts(session_id)
     if counts is None:
-        counts = await read_counts(parts.database, parts.generation, session_id)
+        counts = await read_counts(parts.store, session_id)
     refused = refusal(counts, parts.access.unannounced)
     if refused is not None:
         raise refused

@@ -54,8 +54,8 @@ class Guard:
         access = parts.access
         self._tokens_required = access.session_tokens == "required"
         self._proxies = read_proxies(access.trusted_proxies)
-        self._keys = KeyRing(parts.database, access.api_keys.get_secret_value())
-        self._tokens = SessionTokens(parts.database)
+        self._keys = KeyRing(parts.store.database, access.api_keys.get_secret_value())
+        self._tokens = SessionTokens(parts.store.database)
         self._limits = Limits(access)
         # One function a scope: FastAPI then runs it once a request, whoever else depends on it.
         self._by_scope = {scope: self._keyed(scope) for scope in Scope}

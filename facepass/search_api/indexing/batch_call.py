@@ -81,7 +81,7 @@ async def follow_batch(parts: Parts, wanted: BatchToIndex) -> Steps:
     keys = {photo.photo_id: photo.s3_key for photo in wanted.photos}
     refused = _refused(keys)
     asked = {photo_id: key for photo_id, key in keys.items() if photo_id not in refused}
-    known = await read_photos(parts.database, parts.generation, session_id, asked)
+    known = await read_photos(parts.store, session_id, asked)
     plan = make_plan(asked, known)
     settled: dict[PhotoId, Outcome] = dict(plan.settled)
     batch = Batch(photos=[photo.photo_id for photo in wanted.photos], refused=refused, settled=settled)

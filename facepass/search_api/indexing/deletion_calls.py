@@ -56,7 +56,7 @@ def delete_photo_endpoint(
 async def _delete(parts: Parts, target: Target) -> Response:
     with index_calls_waiting.track_inprogress():
         receipt = await erase(
-            parts.database,
+            parts.store.database,
             parts.uploads,
             parts.events,
             target,

@@ -104,7 +104,7 @@ async def keeping(parts: Parts, call: Call) -> AsyncIterator[Kept]:
     Raises: as `once`.
     """
     claim = await claim_key(
-        parts.database,
+        parts.store.database,
         caller=call.caller.key_id,
         key=call.key,
         request_hash=call.request_hash,

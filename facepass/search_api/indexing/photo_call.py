@@ -85,7 +85,7 @@ async def _outcome(parts: Parts, wanted: Wanted) -> Outcome | None:
     """What became of the photo; None if that is not known in time."""
     until = time.monotonic() + parts.indexing.index_wait_seconds
     session_id, photo_id = wanted.session_id, wanted.photo_id
-    known = await read_photos(parts.database, parts.generation, session_id, [photo_id])
+    known = await read_photos(parts.store, session_id, [photo_id])
     plan = make_plan({photo_id: wanted.s3_key}, known)
     if photo_id in plan.settled:
         return plan.settled[photo_id]

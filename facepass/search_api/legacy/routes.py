@@ -156,7 +156,7 @@ def _create(parts: Parts) -> Endpoint:
         # first, since of a call that fails between the two only an empty session is left, whose id nobody knows
         await parts.events.publish(SessionUpdated(session_id=str(uuid), name=fields.name, occurred_at=now))
         event = await create_event(
-            parts.database, uuid, fields.name, location=fields.location, date=fields.event_date
+            parts.store.database, uuid, fields.name, location=fields.location, date=fields.event_date
         )
         return _answer(_body(event))
 
@@ -165,7 +165,7 @@ def _create(parts: Parts) -> Endpoint:
 
 def _list(parts: Parts) -> Endpoint:
     async def events(page: Annotated[EventPage, Query()]) -> Response:
-        found = await list_events(parts.database, skip=page.skip, limit=page.limit)
+        found = await list_events(parts.store.database, skip=page.skip, limit=page.limit)
         return _answer(EventList([_body(event) for event in found]))
 
     return events
@@ -178,7 +178,7 @@ def _by_uuid(parts: Parts, guard: Guard) -> Endpoint:
         session_id = SessionId(str(event_uuid))
         structlog.contextvars.bind_contextvars(session_id=session_id)
         await guard.check_guest(request, session_id)
-        found = await event_by_uuid(parts.database, event_uuid)
+        found = await event_by_uuid(parts.store.database, event_uuid)
         if found is None:
             raise _not_found()
         return _answer(_body(found))
@@ -222,7 +222,7 @@ def _upload(parts: Parts) -> Endpoint:
 
 
 async def _event(parts: Parts, number: int) -> LegacyEvent:
-    event = await event_by_number(parts.database, number)
+    event = await event_by_number(parts.store.database, number)
     if event is None:
         raise _not_found()
     return event

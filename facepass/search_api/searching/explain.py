@@ -61,10 +61,10 @@ def explain_endpoint(parts: Parts, threads: Executor, slots: Slots) -> Endpoint:
             wanted = checked_fields(form.fields, ExplainParameters)
             record = await _record(parts, session_id, wanted)
             selfies = await analyse_selfies(parts, threads, form.images)
-        operating_point = parts.generation.spec.operating_point
+        operating_point = parts.store.generation.spec.operating_point
         query = query_of(selfies, operating_point)
         photo = explained_photo(record, query.embedding, wanted.threshold, operating_point)
-        counts = await read_counts(parts.database, parts.generation, session_id)
+        counts = await read_counts(parts.store, session_id)
         reason, message = verdict(photo, wanted.threshold, refusal(counts, parts.access.unannounced))
         answer = Explanation(
             session_id=session_id,
@@ -83,7 +83,7 @@ def explain_endpoint(parts: Parts, threads: Executor, slots: Slots) -> Endpoint:
 
 
 async def _record(parts: Parts, session_id: SessionId, wanted: ExplainParameters) -> PhotoRecord:
-    record = await read_photo_record(parts.database, parts.generation, session_id, wanted.photo_id)
+    record = await read_photo_record(parts.store, session_id, wanted.photo_id)
     if record is None:
         raise PermanentError(ErrorCode.SESSION_NOT_FOUND, "nothing was ever heard of this session")
     if not record.known:

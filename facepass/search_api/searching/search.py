@@ -143,7 +143,7 @@ async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response
     deadline = lease_deadline(parts.replica)  # noted before the shard is taken hold of, or it proves nothing
     with _stage("embed"):
         selfies = await _analyse_beside_loading(parts, threads, form)
-    query = query_of(selfies, parts.generation.spec.operating_point)
+    query = query_of(selfies, parts.store.generation.spec.operating_point)
     with _stage("shard"):
         photos = await _search(parts, form.parameters, query.embedding)
     poll_age = parts.replica.poll_age()
@@ -154,7 +154,7 @@ async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response
             photos,
             query,
             threshold=form.parameters.threshold,
-            operating_point=parts.generation.spec.operating_point,
+            operating_point=parts.store.generation.spec.operating_point,
             poll_age=poll_age,
             begun=begun,
         )

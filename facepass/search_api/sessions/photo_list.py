@@ -27,8 +27,7 @@ def photos_endpoint(parts: Parts) -> Endpoint:
     async def photos(session_id: SessionInPath, page: Annotated[PhotoListParameters, Query()]) -> Response:
         structlog.contextvars.bind_contextvars(session_id=session_id)
         found = await list_photos(
-            parts.database,
-            parts.generation,
+            parts.store,
             session_id,
             states=page.state,
             after=page.cursor,

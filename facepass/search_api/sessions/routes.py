@@ -109,7 +109,7 @@ def status_endpoint(parts: Parts, guard: Guard) -> Endpoint:
     async def status(request: Request, session_id: SessionInPath) -> Response:
         structlog.contextvars.bind_contextvars(session_id=session_id)
         await guard.check_guest(request, session_id)
-        counts = await read_counts(parts.database, parts.generation, session_id)
+        counts = await read_counts(parts.store, session_id)
         body = SessionStatus(
             session_id=session_id,
             indexed=counts.photo_count > 0,

@@ -72,7 +72,7 @@ async def _look_up(
     """The session, and why guests may not use it."""
     structlog.contextvars.bind_contextvars(session_id=session_id)
     await guard.check_guest(request, session_id)
-    session = await look_up_session(parts.database, parts.generation, session_id)
+    session = await look_up_session(parts.store, session_id)
     return session, refusal(session.counts, parts.access.unannounced)
 
 

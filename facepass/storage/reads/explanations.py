@@ -10,8 +10,7 @@ import numpy as np
 from facepass.schemas.faces import Box, Embedding, LeftOutFace, Quality
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage.generations import Store
 from facepass.storage.reads.session_lookup import left_out_face
 from facepass.storage.statements import load_statements
 
@@ -56,15 +55,13 @@ class PhotoRecord:
     faces: tuple[StoredFace, ...]
 
 
-async def read_photo_record(
-    db: Database, generation: Generation, session_id: SessionId, photo_id: PhotoId
-) -> PhotoRecord | None:
+async def read_photo_record(store: Store, session_id: SessionId, photo_id: PhotoId) -> PhotoRecord | None:
     """One photo with its faces; None if nothing was ever heard of the session.
 
     Raises: as `Database.transaction`.
     """
-    values = {"generation": generation.number, "session": session_id, "photo": photo_id}
-    async with db.transaction(snapshot=True) as connection:
+    values = {"generation": store.generation.number, "session": session_id, "photo": photo_id}
+    async with store.database.transaction(snapshot=True) as connection:
         row = await (await connection.execute(_STATEMENTS["photo"], values)).fetchone()
         if row is None:
             return None

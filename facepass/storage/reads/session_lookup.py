@@ -8,8 +8,7 @@ from typing import Any
 from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState, SessionCounts
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage.generations import Store
 from facepass.storage.statements import load_statements
 
 _STATEMENTS = load_statements("session_lookup")
@@ -48,13 +47,13 @@ class ListedPhoto:
     s3_key: str | None
 
 
-async def look_up_session(db: Database, generation: Generation, session_id: SessionId) -> Session:
+async def look_up_session(store: Store, session_id: SessionId) -> Session:
     """The session; zeros and `known` false in its counts if nothing was ever heard of it.
 
     Raises: as `Database.transaction`.
     """
-    values = {"generation": generation.number, "session": session_id}
-    async with db.transaction() as connection:
+    values = {"generation": store.generation.number, "session": session_id}
+    async with store.database.transaction() as connection:
         row = await (await connection.execute(_STATEMENTS["session"], values)).fetchone()
     (
         name,
@@ -90,8 +89,7 @@ async def look_up_session(db: Database, generation: Generation, session_id: Sess
 
 
 async def list_photos(
-    db: Database,
-    generation: Generation,
+    store: Store,
     session_id: SessionId,
     *,
     states: Collection[PhotoState] = (),
@@ -109,13 +107,13 @@ async def list_photos(
     Raises: as `Database.transaction`.
     """
     values = {
-        "generation": generation.number,
+        "generation": store.generation.number,
         "session": session_id,
         "states": list(states),
         "after": after or "",
         "limit": limit,
     }
-    async with db.transaction(snapshot=True) as connection:
+    async with store.database.transaction(snapshot=True) as connection:
         known = await (await connection.execute(_STATEMENTS["known"], values)).fetchone()
         if known is None or not known[0]:
             return None

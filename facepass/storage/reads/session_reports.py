@@ -6,7 +6,7 @@ from datetime import datetime
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Origin, PhotoState
 from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage.generations import Store
 from facepass.storage.statements import load_statements
 
 _STATEMENTS = load_statements("session_reports")
@@ -78,30 +78,26 @@ async def read_session(db: Database, session_id: SessionId) -> SessionFacts | No
     )
 
 
-async def read_photo(
-    db: Database, generation: Generation, session_id: SessionId, photo_id: PhotoId
-) -> PhotoFacts | None:
+async def read_photo(store: Store, session_id: SessionId, photo_id: PhotoId) -> PhotoFacts | None:
     """One photo's facts; None if nothing was ever heard of it.
 
     Raises: as `Database.transaction`.
     """
-    values = {"generation": generation.number, "session": session_id, "photo": photo_id}
-    async with db.transaction() as connection:
+    values = {"generation": store.generation.number, "session": session_id, "photo": photo_id}
+    async with store.database.transaction() as connection:
         row = await (await connection.execute(_STATEMENTS["photo"], values)).fetchone()
     if row is None:
         return None
     return PhotoFacts(deleted_at=row[0], newest_event=row[1], face_count=row[2])
 
 
-async def read_unfinished(
-    db: Database, generation: Generation, session_id: SessionId, *, limit: int
-) -> list[UnfinishedPhoto]:
+async def read_unfinished(store: Store, session_id: SessionId, *, limit: int) -> list[UnfinishedPhoto]:
     """Photos of the session that failed or are pending, failed ones first, at most `limit`.
 
     Raises: as `Database.transaction`.
     """
-    values = {"generation": generation.number, "session": session_id, "limit": limit}
-    async with db.transaction() as connection:
+    values = {"generation": store.generation.number, "session": session_id, "limit": limit}
+    async with store.database.transaction() as connection:
         rows = await (await connection.execute(_STATEMENTS["unfinished"], values)).fetchall()
     return [
         UnfinishedPhoto(

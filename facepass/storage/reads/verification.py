@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from facepass.schemas.differences import Difference, Part
-from facepass.schemas.events import PhotoDeleted, SessionDeleted
+from facepass.schemas.events import PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.http.control_bodies import ShardContents
 from facepass.schemas.ids import SessionId
-from facepass.schemas.ledger import PhotoEvent
 from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage.generations import Store
 from facepass.storage.shards import digest_text
 from facepass.storage.statements import load_statements
 
@@ -59,33 +58,31 @@ async def list_sessions(db: Database, after: str, limit: int) -> list[SessionId]
     return [row[0] for row in rows]
 
 
-async def compare_tables(db: Database, generation: Generation, sessions: Sequence[SessionId]) -> list[Difference]:
+async def compare_tables(store: Store, sessions: Sequence[SessionId]) -> list[Difference]:
     """Recount some sessions: counters, photos, faces, stamps, fences and vectors, in one snapshot.
 
     Raises: as `Database.transaction`.
     """
-    return await _compare(db, generation, sessions, [name for name in _REMEDIES if name != "strays"])
+    return await _compare(store, sessions, [name for name in _REMEDIES if name != "strays"])
 
 
-async def find_strays(db: Database, generation: Generation) -> list[Difference]:
+async def find_strays(store: Store) -> list[Difference]:
     """Rows of sessions that are not in the table of sessions: nothing else would ever look at them.
 
     Raises: as `Database.transaction`.
     """
-    return await _compare(db, generation, [], ["strays"])
+    return await _compare(store, [], ["strays"])
 
 
-async def _compare(
-    db: Database, generation: Generation, sessions: Sequence[SessionId], statements: Sequence[str]
-) -> list[Difference]:
+async def _compare(store: Store, sessions: Sequence[SessionId], statements: Sequence[str]) -> list[Difference]:
     values = {
-        "generation": generation.number,
+        "generation": store.generation.number,
         "sessions": list(sessions),
-        "size": generation.spec.vector_size,
+        "size": store.generation.spec.vector_size,
         "tolerance": _NORM_TOLERANCE,
     }
     found = []
-    async with db.transaction(snapshot=True) as connection:
+    async with store.database.transaction(snapshot=True) as connection:
         for name in statements:
             rows = await (await connection.execute(_STATEMENTS[name], values)).fetchall()
             found += [_difference(*row, remedy=_REMEDIES[name]) for row in rows]
@@ -125,21 +122,19 @@ class Unaccounted:
     fence: datetime | None
 
 
-async def unaccounted_photos(
-    db: Database, generation: Generation, events: Sequence[PhotoEvent]
-) -> list[Unaccounted]:
-    """Those of `events` (of `photo-indexed`) that neither a row of the ledger nor a fence accounts for.
+async def unaccounted_photos(store: Store, events: Sequence[PhotoIndexed]) -> list[Unaccounted]:
+    """Those of `events` that neither a row of the ledger nor a fence accounts for.
 
     Raises: as `Database.transaction`.
     """
     values = {
-        "generation": generation.number,
+        "generation": store.generation.number,
         "sessions": [event.session_id for event in events],
         "photos": [event.photo_id for event in events],
         "times": [event.occurred_at for event in events],
         "given": [event.occurred_at_given for event in events],
     }
-    async with db.transaction(snapshot=True) as connection:
+    async with store.database.transaction(snapshot=True) as connection:
         rows = await (await connection.execute(_STATEMENTS["unaccounted_photos"], values)).fetchall()
     return [Unaccounted(index=row[0], occurred_at=row[1], fence=row[2]) for row in rows]
 
@@ -161,13 +156,13 @@ async def unfenced_deletions(
     return [Unaccounted(index=row[0], fence=row[1]) for row in rows]
 
 
-async def read_contents(db: Database, generation: Generation, session_id: SessionId) -> ShardContents:
+async def read_contents(store: Store, session_id: SessionId) -> ShardContents:
     """What a shard of the session must hold, hashed inside PostgreSQL; revision 0 and nothing if it is unknown.
 
     Raises: as `Database.transaction`.
     """
-    values = {"generation": generation.number, "session": session_id}
-    async with db.transaction(snapshot=True) as connection:
+    values = {"generation": store.generation.number, "session": session_id}
+    async with store.database.transaction(snapshot=True) as connection:
         row = await (await connection.execute(_STATEMENTS["contents"], values)).fetchone()
     assert row is not None  # noqa: S101 - an aggregate gives one row
     return ShardContents(

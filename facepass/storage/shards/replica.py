@@ -18,7 +18,7 @@ from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import LeaseSettings
 from facepass.storage.database import Connection, Database
-from facepass.storage.generations import Generation
+from facepass.storage.generations import Store
 from facepass.storage.shards.deltas import read_ledgers
 from facepass.storage.shards.shards import Shards
 from facepass.storage.statements import load_statements
@@ -45,10 +45,9 @@ def clock() -> float:
 class Replica:
     """One serving process. `register` it before anything is loaded, `poll` it about once a second."""
 
-    def __init__(self, db: Database, generation: Generation, shards: Shards, settings: LeaseSettings) -> None:
+    def __init__(self, store: Store, shards: Shards, settings: LeaseSettings) -> None:
         self.replica_id = str(uuid.uuid4())
-        self._db = db
-        self._generation = generation
+        self._store = store
         self._shards = shards
         self._lease_seconds = settings.lease_seconds
         self._polling = asyncio.Lock()
@@ -114,11 +113,11 @@ class Replica:
     async def _poll_once(self) -> bool:
         """False if this replica's row is gone: what was polled then counts for nothing."""
         sent = clock()
-        async with self._db.transaction() as connection:
+        async with self._store.database.transaction() as connection:
             as_of = await _one_time(connection, "begin_poll")
             # only now: what is loaded from here on sees all that was committed before `as_of`
             held = self._shards.held()
-            ledgers = await read_ledgers(connection, self._generation, held)
+            ledgers = await read_ledgers(connection, self._store.generation, held)
         counts = {session_id: ledger.counts for session_id, ledger in ledgers.items()}
         self._shards.note(held, counts)
         self._shards.inspection.drop_miscounted(counts)
@@ -130,7 +129,7 @@ class Replica:
 
     async def _execute(self, statement: str, **values: object) -> int:
         """Run a statement about this replica in a transaction of its own; the number of rows it changed."""
-        async with self._db.transaction() as connection:
+        async with self._store.database.transaction() as connection:
             cursor = await connection.execute(_STATEMENTS[statement], {"replica": self.replica_id, **values})
             return cursor.rowcount
 

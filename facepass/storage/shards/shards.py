@@ -19,8 +19,7 @@ from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
-from facepass.storage.database import Database
-from facepass.storage.generations import Generation
+from facepass.storage.generations import Store
 from facepass.storage.shards.deltas import read_delta, read_ledgers
 from facepass.storage.shards.face_blocks import FACE_ROW
 from facepass.storage.shards.inspection import ShardInspection
@@ -56,13 +55,14 @@ class Shards:
         inspection: what the shards hold, for the poll and the control port.
     """
 
-    def __init__(self, db: Database, generation: Generation, settings: ShardSettings) -> None:
+    def __init__(self, store: Store, settings: ShardSettings) -> None:
         self.may_load = True
-        self._db = db
-        self._generation = generation
+        self._store = store
         self._sessions = HeldSessions(settings.shard_memory_mb * 2**20)
         self.inspection = ShardInspection(self._sessions)
-        self._reads = asyncio.Semaphore(max(1, min(_READS_AT_ONCE, db.pool.max_size - _CONNECTIONS_LEFT)))
+        self._reads = asyncio.Semaphore(
+            max(1, min(_READS_AT_ONCE, store.database.pool.max_size - _CONNECTIONS_LEFT))
+        )
         self._searching = ThreadPoolExecutor(os.cpu_count(), "shard-search")
         self._applying = ThreadPoolExecutor(2, "shard-apply")
 
@@ -120,7 +120,7 @@ class Shards:
     def hint(self, update: IndexUpdate) -> None:
         """Note what a message of `index-updates` says; never waits. See `HeldSession.hint`."""
         session = self._sessions.get(update.session_id)
-        if session is not None and update.generation == self._generation.number:
+        if session is not None and update.generation == self._store.generation.number:
             session.hint(update)
 
     def held(self) -> dict[SessionId, int]:
@@ -261,8 +261,8 @@ class Shards:
             TransientError: `database_unavailable`, `overloaded`.
         """
         noted, since = session.wanted, shard.revision
-        async with self._reads, self._db.transaction(snapshot=True) as connection:
-            ledgers = await read_ledgers(connection, self._generation, [session.session_id])
+        async with self._reads, self._store.database.transaction(snapshot=True) as connection:
+            ledgers = await read_ledgers(connection, self._store.generation, [session.session_id])
             ledger = ledgers.get(session.session_id)
             if ledger is None or not ledger.counts.exists:
                 raise _not_found()
@@ -273,7 +273,7 @@ class Shards:
             if not since:
                 self._sessions.set_aside(session, self._estimate(counts))
             delta = await read_delta(
-                connection, self._generation, session.session_id, since=since, revision=counts.revision
+                connection, self._store.generation, session.session_id, since=since, revision=counts.revision
             )
         await asyncio.get_running_loop().run_in_executor(self._applying, shard.apply, delta)
         metrics.shard_deltas_total.inc()
@@ -282,11 +282,11 @@ class Shards:
         return True
 
     def _new_shard(self) -> Shard:
-        spec = self._generation.spec
+        spec = self._store.generation.spec
         return Shard(vector_size=spec.vector_size, operating_point=spec.operating_point)
 
     def _estimate(self, counts: SessionCounts) -> int:
-        face = 2 * self._generation.spec.vector_size + FACE_ROW.itemsize
+        face = 2 * self._store.generation.spec.vector_size + FACE_ROW.itemsize
         return counts.face_count * face + counts.photo_count * _PHOTO_BYTES
 
 

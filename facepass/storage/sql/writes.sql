@@ -291,7 +291,7 @@ WHERE generation = %(generation)s AND failed > 0 AND session_id > %(after)s
 ORDER BY session_id
 LIMIT %(limit)s
 
--- name: letters_owed
+-- name: owed_dead_letters
 -- Failed photos of some sessions whose dead letter was not yet noted as written.
 SELECT
     r.session_id, r.photo_id, p.s3_key, r.occurred_at, r.origin_topic, r.origin_partition, r.origin_offset, r.error
@@ -299,7 +299,7 @@ FROM photo_results AS r JOIN photos AS p USING (session_id, photo_id)
 WHERE r.generation = %(generation)s AND r.session_id = ANY(%(sessions)s)
     AND r.state = 'failed' AND r.first_failed_at IS NOT NULL AND p.occurred_at = r.occurred_at
 
--- name: note_letters
+-- name: note_dead_letters
 -- The dead letters of some photos are written, unless the photos have moved on since.
 UPDATE photo_results AS r SET first_failed_at = NULL
 FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[]) AS e (session_id, photo_id, at)

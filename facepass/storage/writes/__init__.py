@@ -6,22 +6,21 @@ and its counters stay exact. Call them only when fetch and inference are done: t
 
 from facepass.storage.writes.announcements import read_counts, update_session
 from facepass.storage.writes.deletions import Deletion, delete_photo, delete_session
-from facepass.storage.writes.locked_rows import UPLOADS_PREFIX, read_rows
-from facepass.storage.writes.overdue import claim_overdue, letters_owed, note_letters
+from facepass.storage.writes.ledger_rows import UPLOADS_PREFIX, read_rows
+from facepass.storage.writes.photo_rules import PhotoRow, Written
 from facepass.storage.writes.photos import register_photos, save_photos, triage_photos
-from facepass.storage.writes.rules import Row
-from facepass.storage.writes.updates import Written
+from facepass.storage.writes.unfinished_photos import claim_overdue, note_dead_letters, owed_dead_letters
 
 __all__ = [
     "UPLOADS_PREFIX",
     "Deletion",
-    "Row",
+    "PhotoRow",
     "Written",
     "claim_overdue",
     "delete_photo",
     "delete_session",
-    "letters_owed",
-    "note_letters",
+    "note_dead_letters",
+    "owed_dead_letters",
     "read_counts",
     "read_rows",
     "register_photos",

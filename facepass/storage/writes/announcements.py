@@ -4,8 +4,8 @@ from facepass.schemas.events import SessionUpdated
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import Effect, SessionCounts
 from facepass.storage.database import Connection, Database
-from facepass.storage.generations import Generation
-from facepass.storage.writes.locked_rows import STATEMENTS, lock_sessions
+from facepass.storage.generations import Store
+from facepass.storage.writes.ledger_rows import STATEMENTS, lock_sessions
 
 
 async def update_session(db: Database, event: SessionUpdated) -> Effect:
@@ -37,14 +37,14 @@ async def _update(connection: Connection, event: SessionUpdated) -> Effect:
     return Effect.WRITTEN
 
 
-async def read_counts(db: Database, generation: Generation, session_id: SessionId) -> SessionCounts:
+async def read_counts(store: Store, session_id: SessionId) -> SessionCounts:
     """The session's row of the ledger; all zeros and `known` false if nothing was ever heard of it.
 
     Raises: as `Database.run`.
     """
-    async with db.transaction() as connection:
+    async with store.database.transaction() as connection:
         cursor = await connection.execute(
-            STATEMENTS["read_counts"], {"generation": generation.number, "session": session_id}
+            STATEMENTS["read_counts"], {"generation": store.generation.number, "session": session_id}
         )
         row = await cursor.fetchone()
     enabled, revision, pending, indexed, no_face, filtered, failed, deleted, photos, faces, last = row or (

@@ -9,9 +9,9 @@ from psycopg.sql import SQL
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, UpdateStatus
-from facepass.storage.database import Connection, Database
-from facepass.storage.generations import Generation
-from facepass.storage.writes.locked_rows import STATEMENTS, lock_sessions
+from facepass.storage.database import Connection
+from facepass.storage.generations import Generation, Store
+from facepass.storage.writes.ledger_rows import STATEMENTS, lock_sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,26 +31,26 @@ class Deletion:
     photos_removed: int
 
 
-async def delete_session(
-    db: Database, generation: Generation, session_id: SessionId, occurred_at: datetime
-) -> Deletion:
+async def delete_session(store: Store, session_id: SessionId, occurred_at: datetime) -> Deletion:
     """Remove the faces of a session up to `occurred_at`, and fence all that is not newer; one transaction.
 
     Photos stay as fence rows in state `deleted`; name, studio and S3 keys are erased.
 
     Raises: as `Database.run`.
     """
-    return await db.run(lambda connection: _delete(connection, generation, session_id, None, occurred_at))
+    return await store.database.run(
+        lambda connection: _delete(connection, store.generation, session_id, None, occurred_at)
+    )
 
 
-async def delete_photo(
-    db: Database, generation: Generation, session_id: SessionId, photo_id: PhotoId, occurred_at: datetime
-) -> Deletion:
+async def delete_photo(store: Store, session_id: SessionId, photo_id: PhotoId, occurred_at: datetime) -> Deletion:
     """Remove one photo's faces up to `occurred_at`, and fence it; one transaction. Its row stays, as `deleted`.
 
     Raises: as `Database.run`.
     """
-    return await db.run(lambda connection: _delete(connection, generation, session_id, photo_id, occurred_at))
+    return await store.database.run(
+        lambda connection: _delete(connection, store.generation, session_id, photo_id, occurred_at)
+    )
 
 
 async def _delete(

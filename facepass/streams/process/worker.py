@@ -16,7 +16,7 @@ from facepass.schemas.events import DEAD_LETTERS_TOPIC, IndexUpdate
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings
-from facepass.storage import Database, Generation, open_database, open_generation
+from facepass.storage import Store, open_database, open_store
 from facepass.streams.kafka import Publisher, check_topics, open_publisher, stop_app
 from facepass.streams.process.retry import until_available
 
@@ -93,7 +93,7 @@ class Worker:
                 self._idle_since = monotonic()
                 self._idle.set()
 
-    def watch(self, part: "asyncio.Task[None]") -> None:
+    def fail_if_cancelled(self, part: "asyncio.Task[None]") -> None:
         """Fail if `part` of the task that calls this is cancelled, unless that task is cancelled as a whole.
 
         To asyncio a cancelled task is no failure: what it held would neither be finished nor come again.
@@ -205,7 +205,7 @@ async def open_stores(
     topics: Sequence[str],
     database: DatabaseSettings,
     spec: GenerationSpec,
-) -> tuple[Database, Generation, Publisher]:
+) -> tuple[Store, Publisher]:
     """What every consuming process needs, opened and checked; waits, with a line in the log, for what is absent.
 
     Raises:
@@ -213,9 +213,9 @@ async def open_stores(
             `invalid_setting`.
     """
     opened = await open_waiting(stack, lambda: open_database(database), waiting_for="PostgreSQL")
-    generation = await until_available(lambda: open_generation(opened, spec), waiting_for="PostgreSQL")
+    store = await until_available(lambda: open_store(opened, spec), waiting_for="PostgreSQL")
     names = [*topics, IndexUpdate.topic, DEAD_LETTERS_TOPIC]
     for warning in await until_available(lambda: check_topics(kafka, names), waiting_for="Kafka"):
         _log.warning("topics", warning=warning)
     publisher = await open_waiting(stack, lambda: open_publisher(kafka), waiting_for="Kafka")
-    return opened, generation, publisher
+    return store, publisher

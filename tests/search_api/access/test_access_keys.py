@@ -56,7 +56,7 @@ def access(**changes: object) -> AccessSettings:
 
 async def api_of(parts: Parts, settings: AccessSettings) -> Api:
     app, _ = guarded_app(replace(parts, access=settings))
-    return Api(client=client_of(app), db=parts.database)
+    return Api(client=client_of(app), db=parts.store.database)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Callers:
 
 
 async def callers_of(stack: SearchStack) -> Callers:
-    made = {name: await create_key(stack.parts.database, name, [Scope.INDEX]) for name in ("key a", "key b")}
+    made = {name: await create_key(stack.parts.store.database, name, [Scope.INDEX]) for name in ("key a", "key b")}
     return Callers(keys={name: key.key for name, key in made.items()})
 
 

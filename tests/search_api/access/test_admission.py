@@ -47,11 +47,11 @@ async def test_what_is_known_decides(stack: SearchStack) -> None:
     assert await verdict(stack) == "facepass_disabled"
     await stack.register("s", "p")
     assert await verdict(stack) == "facepass_disabled", "also with photos"
-    await delete_session(parts.database, parts.generation, session, datetime.now(UTC))
+    await delete_session(parts.store, session, datetime.now(UTC))
     assert await verdict(stack) == "session_not_found", "only its fence is left"
     await stack.register("s", "p")
     assert await verdict(stack) == unannounced, "the announcement went with the deletion"
-    await delete_photo(parts.database, parts.generation, session, PhotoId("p"), datetime.now(UTC))
+    await delete_photo(parts.store, session, PhotoId("p"), datetime.now(UTC))
     assert await verdict(stack) == "session_not_found", "nothing but deleted photos"
     await stack.announce("s")
     assert await verdict(stack) == "admitted"
@@ -64,9 +64,9 @@ async def test_a_held_session_follows_its_switch_with_a_poll_and_asks_no_databas
     for enabled, expected in [(True, "admitted"), (False, "facepass_disabled"), (True, "admitted")]:
         await stack.announce("s", facepass_enabled=enabled)
         await stack.catch_up()
-        asked = stack.parts.database.pool.get_stats()["requests_num"]
+        asked = stack.parts.store.database.pool.get_stats()["requests_num"]
         assert await verdict(stack) == expected
-        assert stack.parts.database.pool.get_stats()["requests_num"] == asked
+        assert stack.parts.store.database.pool.get_stats()["requests_num"] == asked
 
 
 async def test_a_session_that_is_not_held_is_read(stack: SearchStack) -> None:

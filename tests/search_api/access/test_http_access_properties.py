@@ -105,8 +105,8 @@ async def test_property_9_every_protected_operation_refuses_who_has_no_key(stack
     """And says so before it reads a body, so that nothing is told of what is wrong with that."""
     found = protected(await operations(stack))
     assert {route(*one[:2]) for one in found} >= KEYED
-    revoked = await create_key(stack.parts.database, "revoked", [Scope.ADMIN])
-    await revoke_key(stack.parts.database, revoked.key_id)
+    revoked = await create_key(stack.parts.store.database, "revoked", [Scope.ADMIN])
+    await revoke_key(stack.parts.store.database, revoked.key_id)
     for one in found:
         guests = route(*one[:2]) in GUESTS
         calls = [(body, key) for body in BODIES for key in (None, revoked.key, KEY[:-1])]
@@ -127,7 +127,7 @@ async def test_property_9_what_is_not_protected_is_meant_to_be_public(stack: Sea
 async def test_every_protected_operation_lets_its_scope_pass_and_documents_who_is_refused(
     stack: SearchStack,
 ) -> None:
-    unscoped = await create_key(stack.parts.database, "nothing", [])
+    unscoped = await create_key(stack.parts.store.database, "nothing", [])
     for one in protected(await operations(stack)):
         assert (await call(stack, one, {}, X_API_Key=KEY)).status_code not in {401, 403, 500}
         answer = await call(stack, one, {}, X_API_Key=unscoped.key)

@@ -98,13 +98,18 @@ async def test_keys_that_are_none(calls: Calls) -> None:
 async def test_two_callers_may_use_the_same_key(calls: Calls) -> None:
     for caller in ("a", "b"):
         claim = await claim_key(
-            calls.stack.parts.database, caller=caller, key="k", request_hash=bytes(32), kept_seconds=9, longest=9
+            calls.stack.parts.store.database,
+            caller=caller,
+            key="k",
+            request_hash=bytes(32),
+            kept_seconds=9,
+            longest=9,
         )
         assert isinstance(claim, Claim)
 
 
 async def test_a_key_whose_process_died_and_one_that_is_too_old_are_free_again(calls: Calls) -> None:
-    database = calls.stack.parts.database
+    database = calls.stack.parts.store.database
 
     async def claim(*, kept_seconds: float = 3600) -> Claim | KeptAnswer:
         return await claim_key(

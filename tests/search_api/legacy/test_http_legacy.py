@@ -48,7 +48,7 @@ async def stack(database_settings: DatabaseSettings, engine: FaceEngine) -> Asyn
 
 async def event_of(stack: SearchStack, name: str = "Fair", uuid: UUID | None = None) -> LegacyEvent:
     """An event as `POST /events/` leaves it once intake has come to its announcement."""
-    event = await create_event(stack.parts.database, uuid or uuid4(), name, location="Moscow", date=DATE)
+    event = await create_event(stack.parts.store.database, uuid or uuid4(), name, location="Moscow", date=DATE)
     await stack.announce(event.session_id, name=name)
     return event
 
@@ -136,14 +136,14 @@ async def test_a_search_by_event_is_refused_like_one_in_its_session(stack: Searc
 
 async def test_the_event_goes_with_its_session(stack: SearchStack) -> None:
     event, other = await event_of(stack, "Secret"), await event_of(stack, "Other")
-    database, generation = stack.parts.database, stack.parts.generation
-    await delete_session(database, generation, SessionId(event.session_id), event.created_at.replace(year=2001))
+    store = stack.parts.store
+    await delete_session(store, SessionId(event.session_id), event.created_at.replace(year=2001))
     assert (await get(stack, f"events/uuid/{event.uuid}")).status_code == 200, "older than the event"
-    await delete_session(database, generation, SessionId(event.session_id), datetime.now(UTC))
+    await delete_session(store, SessionId(event.session_id), datetime.now(UTC))
     assert code(await get(stack, f"events/uuid/{event.uuid}")) == (404, "event_not_found")
     assert code(await search(stack, "search", astronaut_png(), event_id=event.number)) == (404, "event_not_found")
     assert [found["id"] for found in (await get(stack, "events/")).json()] == [other.number]
-    async with database.transaction() as connection:
+    async with store.database.transaction() as connection:
         rows = await (await connection.execute("SELECT name FROM legacy_events")).fetchall()
     assert rows == [("Other",)]
 
@@ -200,7 +200,7 @@ async def test_uploads_and_new_events_need_a_key_unless_they_are_open(
             response = await search(stack, "upload", b"x", event_id=1)
             assert response.status_code == (404 if legacy == "open" else without_key), legacy
     async with opened(database_settings, engine) as stack:
-        reader = (await create_key(stack.parts.database, "support", [Scope.READ])).key
+        reader = (await create_key(stack.parts.store.database, "support", [Scope.READ])).key
         response = await stack.client.post("/api/v1/events/", content=b"\x00" * 10, headers={"X-API-Key": reader})
         assert code(response) == (403, "scope_required"), "before anything is read"
 

@@ -16,7 +16,8 @@ from facepass.schemas.errors import ErrorCode
 from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason, PhotoFaces
 from facepass.schemas.http.explain_bodies import Explanation
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoOutcome, PhotoState
+from facepass.schemas.ledger import PhotoState
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
 from facepass.storage.writes import delete_photo, delete_session, save_photos
 
@@ -54,7 +55,7 @@ async def explained(stack: SearchStack, photo_id: str, selfie: bytes, **fields: 
 
 
 async def save(stack: SearchStack, *outcomes: PhotoOutcome) -> None:
-    await save_photos(stack.parts.database, stack.parts.generation, outcomes, retry_hours=24)
+    await save_photos(stack.parts.store, outcomes, retry_hours=24)
 
 
 async def test_the_verdict_is_that_of_a_search_at_every_threshold(stack: SearchStack) -> None:
@@ -109,7 +110,7 @@ async def test_photos_without_faces_say_why(stack: SearchStack) -> None:
     await save(
         stack,
         outcome("s1", "poor", PhotoFaces(width=100, height=100, faces=(), left_out=(poor,))),
-        PhotoOutcome(event=event("s1", "broken"), state=PhotoState.FAILED, error=ErrorCode.DAMAGED_IMAGE),
+        PhotoOutcome(photo=event("s1", "broken"), state=PhotoState.FAILED, error=ErrorCode.DAMAGED_IMAGE),
     )
     told = {name: await explained(stack, name, astronaut_png()) for name in ("cup", "waiting", "poor", "broken")}
     assert {name: str(one.reason) for name, one in told.items()} == {
@@ -132,8 +133,8 @@ async def test_deleted_photos_and_sessions_show_their_fences(stack: SearchStack)
     await stack.index("s2", {"me": astronaut_png()})
     now = datetime.now(UTC)
     parts = stack.parts
-    await delete_photo(parts.database, parts.generation, SessionId("s1"), PhotoId("me"), now)
-    await delete_session(parts.database, parts.generation, SessionId("s2"), now)
+    await delete_photo(parts.store, SessionId("s1"), PhotoId("me"), now)
+    await delete_session(parts.store, SessionId("s2"), now)
     told = await explained(stack, "me", astronaut_png())
     assert (told.matched, str(told.reason)) == (False, "deleted")
     assert (told.photo.deleted_at, told.photo.session_deleted_at, told.photo.faces) == (now, None, [])

@@ -92,8 +92,8 @@ async def test_a_deleted_session_is_not_found_and_comes_back(stack: SearchStack)
     assert (await stack.search("s1", astronaut_png())).status_code == 200
     from support.search_stack import event  # noqa: PLC0415
 
-    deleted = event("s1", "me")
-    await delete_session(stack.parts.database, stack.parts.generation, deleted.session_id, deleted.occurred_at)
+    deleted = event("s1", "me").event
+    await delete_session(stack.parts.store, deleted.session_id, deleted.occurred_at)
     await stack.catch_up()
     response = await stack.search("s1", astronaut_png())
     assert (response.status_code, response.json()["code"]) == (404, "session_not_found")

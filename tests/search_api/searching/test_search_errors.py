@@ -190,7 +190,7 @@ async def test_an_upload_that_never_ends_gives_its_slot_back(
 
 
 async def test_a_database_that_is_gone(stack: SearchStack) -> None:
-    await stack.parts.database.pool.close()
+    await stack.parts.store.database.pool.close()
     for response in (
         await stack.client.get("/api/v1/search/status/s1"),
         await stack.search("s1", astronaut_png()),
@@ -206,5 +206,5 @@ async def test_a_database_that_is_gone(stack: SearchStack) -> None:
 async def test_a_loaded_session_is_served_without_the_database(stack: SearchStack) -> None:
     await stack.index("s1", {"me": astronaut_png()})
     await stack.search("s1", astronaut_png())
-    await stack.parts.database.pool.close()
+    await stack.parts.store.database.pool.close()
     assert (await stack.search("s1", astronaut_png())).json()["total_matches"] == 1

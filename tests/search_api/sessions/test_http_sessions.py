@@ -16,7 +16,8 @@ from facepass.schemas.errors import ErrorCode
 from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason, PhotoFaces
 from facepass.schemas.http.session_bodies import FacepassStatus, PhotoList, SessionBody, SessionValidation
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoOutcome, PhotoState
+from facepass.schemas.ledger import PhotoState
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
 from facepass.storage.callers.api_keys import create_key
 from facepass.storage.writes import delete_photo, delete_session, save_photos
@@ -52,12 +53,12 @@ async def photos_of(stack: SearchStack, session_id: str, **query: Any) -> PhotoL
 
 
 async def save(stack: SearchStack, *outcomes: PhotoOutcome) -> None:
-    await save_photos(stack.parts.database, stack.parts.generation, list(outcomes), retry_hours=24)
+    await save_photos(stack.parts.store, list(outcomes), retry_hours=24)
 
 
 async def delete(stack: SearchStack, session_id: str) -> None:
-    database, generation = stack.parts.database, stack.parts.generation
-    await delete_session(database, generation, SessionId(session_id), datetime.now(UTC))
+    store = stack.parts.store
+    await delete_session(store, SessionId(session_id), datetime.now(UTC))
 
 
 # ---- what a session is, and whether guests may use it
@@ -138,9 +139,7 @@ async def kinds_of_sessions(stack: SearchStack, *, unannounced: list[int | str])
     await stack.announce("gone", name="Anew")
     assert await seen(stack, "gone") == ALLOWED
     await stack.register("pieces", "p")
-    await delete_photo(
-        stack.parts.database, stack.parts.generation, SessionId("pieces"), PhotoId("p"), datetime.now(UTC)
-    )
+    await delete_photo(stack.parts.store, SessionId("pieces"), PhotoId("p"), datetime.now(UTC))
     assert await seen(stack, "pieces") == UNKNOWN, "each of its photos was deleted"
 
 
@@ -160,7 +159,7 @@ async def test_where_tokens_are_required_these_routes_need_one_or_a_key(
     access = AccessSettings(api_keys=KEY, session_tokens="required")
     async with open_search_stack(database_settings, engine, access=access) as stack:
         await stack.announce("s")
-        index_only = (await create_key(stack.parts.database, "uploader", [Scope.INDEX])).key
+        index_only = (await create_key(stack.parts.store.database, "uploader", [Scope.INDEX])).key
         paths = ["s", "validate/s", "s/facepass-status", "validate/unknown", "../search/status/s"]
         for path in paths:
             url = f"/api/v1/{path[3:]}" if path.startswith("../") else f"{API}/{path}"
@@ -179,7 +178,7 @@ async def test_where_tokens_are_required_these_routes_need_one_or_a_key(
 
 
 def failed(photo_id: str, code: ErrorCode, state: PhotoState = PhotoState.FAILED) -> PhotoOutcome:
-    return PhotoOutcome(event=event("s", photo_id), state=state, error=code)
+    return PhotoOutcome(photo=event("s", photo_id), state=state, error=code)
 
 
 def left_out(photo_id: str) -> PhotoOutcome:
@@ -187,7 +186,7 @@ def left_out(photo_id: str) -> PhotoOutcome:
         box=Box(x=1.5, y=2.0, width=9.0, height=11.5), confidence=0.75, reason=LeftOutReason.TOO_SMALL
     )
     found = PhotoFaces(width=640, height=480, faces=(), left_out=(face,))
-    return PhotoOutcome(event=event("s", photo_id), state=PhotoState.FILTERED, found=found)
+    return PhotoOutcome(photo=event("s", photo_id), state=PhotoState.FILTERED, found=found)
 
 
 async def every_state(stack: SearchStack) -> None:
@@ -199,9 +198,7 @@ async def every_state(stack: SearchStack) -> None:
         left_out("filtered"),
     )
     await stack.register("s", "new", "deleted")
-    await delete_photo(
-        stack.parts.database, stack.parts.generation, SessionId("s"), PhotoId("deleted"), datetime.now(UTC)
-    )
+    await delete_photo(stack.parts.store, SessionId("s"), PhotoId("deleted"), datetime.now(UTC))
 
 
 async def test_the_photos_say_what_became_of_them_and_why(stack: SearchStack) -> None:
@@ -280,8 +277,8 @@ async def test_operators_see_the_photos_of_any_session_that_was_ever_heard_of(st
 
 async def test_the_list_of_photos_needs_a_key_that_may_read(stack: SearchStack) -> None:
     await stack.register("s", "p")
-    index_only = (await create_key(stack.parts.database, "uploader", [Scope.INDEX])).key
-    reader = (await create_key(stack.parts.database, "support", [Scope.READ])).key
+    index_only = (await create_key(stack.parts.store.database, "uploader", [Scope.INDEX])).key
+    reader = (await create_key(stack.parts.store.database, "support", [Scope.READ])).key
     answers = {None: (401, "key_required"), index_only: (403, "scope_required"), reader: (200, None)}
     for key, (expected, code) in answers.items():
         status, body = await get(stack, "s/photos", headers={"X-API-Key": key} if key else {})
@@ -315,7 +312,7 @@ async def test_property_14_an_invalid_parameter_of_a_session_is_refused_and_noth
 
 
 async def rows(stack: SearchStack) -> list[Any]:
-    async with stack.parts.database.transaction() as connection:
+    async with stack.parts.store.database.transaction() as connection:
         tables = "sessions", "photos", "photo_results", "session_generations", "legacy_events"
         return [
             await (await connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")).fetchall() for table in tables

@@ -138,7 +138,7 @@ class Dying(DirectoryPhotoStore):
 
 @pytest.mark.parametrize("moment", ["before", "during", "after"])
 async def test_a_kill_while_a_photo_is_stored(calls: Calls, root: Path, run: Run, moment: str) -> None:
-    dying = UploadStore(calls.stack.parts.database, Dying(root, moment))
+    dying = UploadStore(calls.stack.parts.store.database, Dying(root, moment))
     with pytest.raises(KilledError):
         await dying.store(SESSION, PHOTO, astronaut_png(), occurred_at=datetime.now(UTC))
     assert len(run.rows()) == 1
@@ -166,7 +166,7 @@ async def test_a_kill_while_an_object_is_removed(calls: Calls, root: Path, run: 
     event = await calls.workers.next_photo()
     await register(calls.stack.parts, event)
     await apply_deletion(calls.stack.parts, deletion(PHOTO, event.occurred_at))
-    dying = UploadStore(calls.stack.parts.database, Dying(root, moment))
+    dying = UploadStore(calls.stack.parts.store.database, Dying(root, moment))
     with pytest.raises(BaseExceptionGroup, match="unhandled"):
         await dying.sweep(10)
     assert run.rows() == {event.s3_key}
@@ -228,7 +228,7 @@ async def test_a_photo_that_is_deleted_while_it_is_stored(calls: Calls, root: Pa
             assert await parts.uploads.remove_deleted(SESSION, PHOTO) == 1
             await super().put(s3_key, data)
 
-    slow = UploadStore(parts.database, Slow(root, max_bytes=10_000_000))
+    slow = UploadStore(parts.store.database, Slow(root, max_bytes=10_000_000))
     with pytest.raises(PermanentError) as caught:
         await slow.store(SESSION, PHOTO, astronaut_png(), occurred_at=now)
     assert caught.value.code is ErrorCode.FENCED

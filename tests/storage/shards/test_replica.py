@@ -35,14 +35,14 @@ async def storage(database_settings: DatabaseSettings) -> AsyncIterator[Storage]
 
 @pytest.fixture
 async def shards(storage: Storage) -> AsyncIterator[Shards]:
-    opened = Shards(storage.db, storage.generation, ShardSettings())
+    opened = Shards(storage.store, ShardSettings())
     yield opened
     await opened.close()
 
 
 @pytest.fixture
 async def replica(storage: Storage, shards: Shards) -> Replica:
-    registered = Replica(storage.db, storage.generation, shards, LeaseSettings(lease_seconds=LEASE))
+    registered = Replica(storage.store, shards, LeaseSettings(lease_seconds=LEASE))
     await registered.register()
     return registered
 
@@ -82,7 +82,7 @@ async def unserved(storage: Storage, timeout: float) -> bool:  # noqa: ASYNC109 
 
 async def test_nothing_is_loaded_before_the_registration(storage: Storage, shards: Shards) -> None:
     await index(storage, S, P, ANNA)
-    replica = Replica(storage.db, storage.generation, shards, LeaseSettings())
+    replica = Replica(storage.store, shards, LeaseSettings())
     with pytest.raises(TransientError) as caught:
         await found(shards)
     assert caught.value.code is ErrorCode.LEASE_EXPIRED
@@ -149,13 +149,13 @@ async def test_a_poll_without_a_database_leaves_the_old_lease_running_out(
 ) -> None:
     monkeypatch.setattr(database, "_POOL_WAIT_SECONDS", 0.5)
     async with open_storage(database_settings) as storage:
-        shards = Shards(storage.db, storage.generation, ShardSettings())
-        replica = Replica(storage.db, storage.generation, shards, LeaseSettings(lease_seconds=LEASE))
+        shards = Shards(storage.store, ShardSettings())
+        replica = Replica(storage.store, shards, LeaseSettings(lease_seconds=LEASE))
         await replica.poll()
         await index(storage, S, P, ANNA)
         assert await found(shards) == [P]
         deadline = replica.deadline()
-        revision = (await delete_photo(storage.db, storage.generation, S, P, at(5))).update.revision
+        revision = (await delete_photo(storage.store, S, P, at(5))).update.revision
         with outage(database_settings):
             with pytest.raises(TransientError) as caught:
                 await replica.poll()
@@ -174,7 +174,7 @@ async def test_a_poll_without_a_database_leaves_the_old_lease_running_out(
 
 
 async def test_a_poll_that_takes_as_long_as_a_lease_has_failed(storage: Storage, shards: Shards) -> None:
-    replica = Replica(storage.db, storage.generation, shards, LeaseSettings(lease_seconds=0.3))
+    replica = Replica(storage.store, shards, LeaseSettings(lease_seconds=0.3))
     await replica.register()
     async with storage.db.transaction() as connection:
         await connection.execute("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
@@ -194,7 +194,7 @@ async def test_a_poll_brings_every_shard_forward_before_it_says_so(
         await index(storage, S, photo, ANNA)
     assert await found(shards) == ["p", "q"]
     before = await rows(storage)
-    await delete_photo(storage.db, storage.generation, S, P, at(5))
+    await delete_photo(storage.store, S, P, at(5))
     read_delta, at_delta = shards_module.read_delta, []
 
     async def watched(*args: Any, **more: Any) -> Any:
@@ -254,7 +254,7 @@ async def test_a_deletion_while_a_shard_loads_is_found_by_the_poll(
     monkeypatch.setattr(shards_module, "read_delta", paused)
     searching = asyncio.create_task(found(shards))
     await arrived.wait()
-    await delete_photo(storage.db, storage.generation, S, P, at(5))
+    await delete_photo(storage.store, S, P, at(5))
     acknowledged = asyncio.create_task(unserved(storage, 60))
     await asyncio.sleep(0.2)
     assert not acknowledged.done()
@@ -332,8 +332,8 @@ async def test_without_replicas_a_deletion_is_acknowledged_at_once(storage: Stor
 
 
 async def test_a_deletion_waits_until_each_live_replica_has_polled(storage: Storage, replica: Replica) -> None:
-    other_shards = Shards(storage.db, storage.generation, ShardSettings())
-    other = Replica(storage.db, storage.generation, other_shards, LeaseSettings(lease_seconds=LEASE))
+    other_shards = Shards(storage.store, ShardSettings())
+    other = Replica(storage.store, other_shards, LeaseSettings(lease_seconds=LEASE))
     await other.register()
     await replica.poll()
     await other.poll()
@@ -351,8 +351,8 @@ async def test_a_deletion_waits_until_each_live_replica_has_polled(storage: Stor
 async def test_who_registers_after_the_deletion_is_not_waited_for(storage: Storage, replica: Replica) -> None:
     waiting = asyncio.create_task(unserved(storage, 60))
     await asyncio.sleep(0.3)
-    shards = Shards(storage.db, storage.generation, ShardSettings())
-    await Replica(storage.db, storage.generation, shards, LeaseSettings()).register()
+    shards = Shards(storage.store, ShardSettings())
+    await Replica(storage.store, shards, LeaseSettings()).register()
     await replica.poll()
     assert await waiting
     assert len(await rows(storage)) == 2
@@ -425,7 +425,7 @@ async def test_nothing_deleted_is_found_by_a_search_begun_after_the_acknowledgem
         searches = [asyncio.create_task(keep_searching()) for _ in range(3)]
         for number in range(12):
             await index(storage, S, f"p{number}", ANNA, seconds=number)
-            await delete_photo(storage.db, storage.generation, S, PhotoId(f"p{number}"), at(number))
+            await delete_photo(storage.store, S, PhotoId(f"p{number}"), at(number))
             assert await unserved(storage, 60)
             gone.add(f"p{number}")
         stop.set()

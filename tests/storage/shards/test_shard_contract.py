@@ -64,9 +64,9 @@ async def test_a_shard_kept_current_answers_as_pgvector_does(
 ) -> None:
     """Whatever happened to the session: ties, faces shared by photos, re-indexing, deletions."""
     session = SessionId(f"session-{next(_session_numbers)}")
-    shards = Shards(storage.db, storage.generation, ShardSettings())
-    replica = Replica(storage.db, storage.generation, shards, LeaseSettings())
-    db, generation = storage.db, storage.generation
+    shards = Shards(storage.store, ShardSettings())
+    replica = Replica(storage.store, shards, LeaseSettings())
+    store = storage.store
     await replica.register()
     await index(storage, session, "first", np.stack([random_vector(0)]))
     for second, step in enumerate([*steps, ("compare", 3, 0.0)], 1):
@@ -74,9 +74,9 @@ async def test_a_shard_kept_current_answers_as_pgvector_does(
             vectors = np.stack([random_vector(number) for number in step[2]])
             await index(storage, session, step[1], vectors, seconds=second)
         elif step[0] == "delete":
-            await delete_photo(db, generation, session, step[1], at(second))
+            await delete_photo(store, session, step[1], at(second))
         elif step[0] == "delete session":
-            await delete_session(db, generation, session, at(second))
+            await delete_session(store, session, at(second))
             await index(storage, session, "after", np.stack([random_vector(second)]), seconds=second + 0.5)
         else:
             await replica.poll()
@@ -105,7 +105,7 @@ async def test_a_large_session(database_settings: DatabaseSettings, size: int) -
             vectors = people[generator.integers(0, 50, 40)] + generator.standard_normal((40, size)) * 0.3
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             await index(storage, "large", f"p{photo}", vectors.astype(np.float32))
-        shards = Shards(storage.db, storage.generation, ShardSettings())
+        shards = Shards(storage.store, ShardSettings())
         for person in people[:5]:
             for threshold in (0.0, 0.6, 0.8):
                 query = person / np.linalg.norm(person)

@@ -43,8 +43,8 @@ class _World:
         self._example = example
         # room for two shards: searches load and drop them all the time
         tiny = ShardSettings.model_construct(shard_memory_mb=0.02)
-        self.shards = Shards(storage.db, storage.generation, tiny)
-        self.replica = Replica(storage.db, storage.generation, self.shards, LeaseSettings())
+        self.shards = Shards(storage.store, tiny)
+        self.replica = Replica(storage.store, self.shards, LeaseSettings())
 
     def session(self, name: str) -> SessionId:
         return SessionId(f"{name}{self._example}")
@@ -53,14 +53,14 @@ class _World:
         return PhotoId(f"{number} of {self.session(name)}" if number else "shared")
 
     async def step(self, kind: str, name: str, number: int, time: int) -> None:
-        db, generation, session = self._storage.db, self._storage.generation, self.session(name)
+        store, session = self._storage.store, self.session(name)
         photo = self.photo(name, number)
         if kind == "index":
             await index(self._storage, session, photo, np.stack([_person(name)]), seconds=time)
         elif kind == "delete photo":
-            self.shards.hint((await delete_photo(db, generation, session, photo, at(time))).update)
+            self.shards.hint((await delete_photo(store, session, photo, at(time))).update)
         elif kind == "delete session":
-            self.shards.hint((await delete_session(db, generation, session, at(time))).update)
+            self.shards.hint((await delete_session(store, session, at(time))).update)
         elif kind == "search":
             await self._search(name, _person(SESSIONS[SESSIONS.index(name) - 1 - number]))
         elif kind == "poll":

@@ -44,7 +44,7 @@ async def storage(database_settings: DatabaseSettings) -> AsyncIterator[Storage]
 
 @asynccontextmanager
 async def open_shards(storage: Storage, budget_mb: float = 64) -> AsyncIterator[Shards]:
-    shards = Shards(storage.db, storage.generation, ShardSettings.model_construct(shard_memory_mb=budget_mb))
+    shards = Shards(storage.store, ShardSettings.model_construct(shard_memory_mb=budget_mb))
     try:
         yield shards
     finally:
@@ -99,7 +99,7 @@ async def test_who_waits_for_a_load_may_go_and_the_load_goes_on(storage: Storage
 
 async def test_a_session_without_any_photo_is_not_found_and_not_kept(storage: Storage, shards: Shards) -> None:
     await index(storage, "deleted", "p", ANNA)
-    await delete_session(storage.db, storage.generation, SessionId("deleted"), at(5))
+    await delete_session(storage.store, SessionId("deleted"), at(5))
     for session in ["deleted", *(f"unknown {number}" for number in range(50))]:
         error = await error_of(shards, session)
         assert (type(error), error.code) == (PermanentError, ErrorCode.SESSION_NOT_FOUND)
@@ -107,9 +107,9 @@ async def test_a_session_without_any_photo_is_not_found_and_not_kept(storage: St
 
 
 async def test_a_session_of_pending_photos_answers_with_no_match(storage: Storage, shards: Shards) -> None:
-    await register_photos(storage.db, storage.generation, [photo_event(S, "p"), photo_event(S, "q")])
+    await register_photos(storage.store, [photo_event(S, "p"), photo_event(S, "q")])
     failed = outcome(photo_event(S, "q"), PhotoState.FAILED)
-    await save_photos(storage.db, storage.generation, [failed], retry_hours=24)
+    await save_photos(storage.store, [failed], retry_hours=24)
     answer = await search(shards)
     assert (answer.matches, answer.total, answer.photos, answer.pending, answer.failed) == ([], 0, 0, 1, 1)
 
@@ -120,7 +120,7 @@ async def test_an_announced_session_without_photos_answers_with_no_match(storage
     assert ((await search(shards)).matches, shards.held()) == ([], {S: 0})
     await index(storage, S, "p", ANNA)
     held = shards.held()
-    shards.note(held, {S: await read_counts(storage.db, storage.generation, S)})
+    shards.note(held, {S: await read_counts(storage.store, S)})
     await shards.catch_up()
     assert await photos(shards) == ["p"]
 
@@ -134,7 +134,7 @@ async def test_what_was_read_of_a_held_session_is_told(storage: Storage, shards:
     ]
     off = SessionUpdated(session_id=S, facepass_enabled=False, occurred_at=at(1).isoformat())
     await update_session(storage.db, off)
-    shards.note(shards.held(), {S: await read_counts(storage.db, storage.generation, S)})
+    shards.note(shards.held(), {S: await read_counts(storage.store, S)})
     assert [(counts.revision, counts.facepass_enabled) for counts in [shards.counts(S)] if counts] == [(1, False)]
 
 
@@ -309,7 +309,7 @@ async def test_a_deleted_photo_is_hidden_at_once_and_comes_back_only_when_indexe
     for photo in ("p", "q"):
         await index(storage, S, photo, ANNA)
     assert await photos(shards) == ["p", "q"]
-    deletion = await delete_photo(storage.db, storage.generation, S, PhotoId("p"), at(5))
+    deletion = await delete_photo(storage.store, S, PhotoId("p"), at(5))
     shards.hint(deletion.update)
     answer = await search(shards)
     assert ([match.photo_id for match in answer.matches], answer.total) == (["q"], 1)
@@ -326,7 +326,7 @@ async def test_a_deleted_photo_is_hidden_at_once_and_comes_back_only_when_indexe
 async def test_a_deleted_session_is_hidden_at_once(storage: Storage, shards: Shards) -> None:
     await index(storage, S, "p", ANNA)
     assert await photos(shards) == ["p"]
-    deletion = await delete_session(storage.db, storage.generation, S, at(5))
+    deletion = await delete_session(storage.store, S, at(5))
     shards.hint(deletion.update)
     answer = await search(shards)
     assert (len(answer.matches), answer.total, answer.photos) == (0, 0, 0)
@@ -418,7 +418,7 @@ async def test_a_deletion_during_a_load_is_in_the_loaded_shard(
         await arrived.wait()
         held = shards.held()
         assert held == {S: -1}
-        deletion = await delete_photo(storage.db, storage.generation, S, PhotoId("p"), at(5))
+        deletion = await delete_photo(storage.store, S, PhotoId("p"), at(5))
         if told_by == "hint":
             shards.hint(deletion.update)
         else:
@@ -434,7 +434,7 @@ async def test_a_delta_below_the_floor_is_not_used(storage: Storage, shards: Sha
     for photo in ("p", "q"):
         await index(storage, S, photo, ANNA)
     assert await photos(shards) == ["p", "q"]
-    revision = (await delete_photo(storage.db, storage.generation, S, PhotoId("p"), at(5))).update.revision
+    revision = (await delete_photo(storage.store, S, PhotoId("p"), at(5))).update.revision
     await storage.execute("DELETE FROM photo_results WHERE photo_id = 'p'")
     await storage.execute("UPDATE session_generations SET delta_floor = %(floor)s, deleted = 0", floor=revision)
     _want(shards, S, revision)
@@ -472,9 +472,7 @@ async def test_searches_loads_and_deltas_beside_writes_see_only_states_that_were
                 alive.add(photo)
                 if number % 2:
                     gone = f"{session}{number - 1}"
-                    deletion = await delete_photo(
-                        storage.db, storage.generation, SessionId(session), PhotoId(gone), at(number)
-                    )
+                    deletion = await delete_photo(storage.store, SessionId(session), PhotoId(gone), at(number))
                     alive.discard(gone)
                     states[session][deletion.update.revision] = set(alive)
                     shards.hint(deletion.update)

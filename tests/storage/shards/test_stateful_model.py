@@ -41,8 +41,9 @@ from support.ledger import (
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, PhotoState, UpdateStatus
+from facepass.schemas.ledger import Effect, PhotoState, UpdateStatus
 from facepass.schemas.metrics import shard_mismatches_total
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shards import Shards
@@ -152,7 +153,7 @@ class Model:
 
 def result_of(event: PhotoEvent, time: int) -> PhotoOutcome:
     """What fetching and embedding gives; depends on the event alone, as a real photo's faces do."""
-    kind = (time * 5 + ord(event.photo_id)) % 6
+    kind = (time * 5 + ord(event.event.photo_id)) % 6
     if kind == 0:
         return outcome(event, PhotoState.NO_FACE)
     if kind == 1:
@@ -161,7 +162,7 @@ def result_of(event: PhotoEvent, time: int) -> PhotoOutcome:
 
 
 def time_of(event: PhotoEvent) -> int:
-    return round((event.occurred_at - at(0)).total_seconds())
+    return round((event.event.occurred_at - at(0)).total_seconds())
 
 
 # The machine ----------------------------------------------------------------------------------------------
@@ -207,9 +208,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(batch=st.lists(events, min_size=1, max_size=4))
     def intake(self, batch: list[PhotoEvent]) -> None:
-        self.run(register_photos(self.db, self.generation, batch))
+        self.run(register_photos(self.store, batch))
         for event in batch:
-            self.model.register(*key(event), time_of(event), given=event.occurred_at_given)
+            self.model.register(*key(event), time_of(event), given=event.event.occurred_at_given)
         self.compare()
 
     @rule(target=prepared, event=events)
@@ -223,10 +224,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=hints, batch=st.lists(consumes(prepared), min_size=1, max_size=4))
     def save(self, batch: list[PhotoOutcome]) -> Any:
-        written = self.run(save_photos(self.db, self.generation, batch, retry_hours=RETRY_HOURS))
+        written = self.run(save_photos(self.store, batch, retry_hours=RETRY_HOURS))
         for one, told in zip(batch, written, strict=True):
-            event = one.event
-            expected = self.model.save(*key(event), time_of(event), one, given=event.occurred_at_given)
+            event = one.photo
+            expected = self.model.save(*key(event), time_of(event), one, given=event.event.occurred_at_given)
             assert (told.effect is Effect.WRITTEN) == expected, (event, told)
         self.compare()
         return multiple(*(told.update for told in written))
@@ -248,15 +249,14 @@ class Machine(RuleBasedStateMachine):
         return multiple(*self._redeliver(batch))
 
     def _redeliver(self, batch: list[PhotoEvent]) -> list[IndexUpdate]:
-        triaged = self.run(triage_photos(self.db, self.generation, batch))
-        left = [event for event, settled in zip(batch, triaged, strict=True) if settled is None]
+        triaged = self.run(triage_photos(self.store, batch))
+        left = [event for event, told in zip(batch, triaged, strict=True) if told is None]
         results = [result_of(event, time_of(event)) for event in left]
-        written = self.run(save_photos(self.db, self.generation, results, retry_hours=RETRY_HOURS))
+        written = self.run(save_photos(self.store, results, retry_hours=RETRY_HOURS))
         for event, result in zip(left, results, strict=True):
-            self.model.save(*key(event), time_of(event), result, given=event.occurred_at_given)
+            self.model.save(*key(event), time_of(event), result, given=event.event.occurred_at_given)
         self.compare()
-        settled_updates = [settled.update for settled in triaged if settled is not None]
-        return [*settled_updates, *(told.update for told in written)]
+        return [told.update for told in (*triaged, *written) if told is not None]
 
     @rule(target=hints)
     def sweep(self) -> Any:
@@ -266,19 +266,19 @@ class Machine(RuleBasedStateMachine):
                 "UPDATE photo_results SET next_attempt_at = clock_timestamp() WHERE state = 'pending'"
             )
         )
-        claimed = self.run(claim_overdue(self.db, self.generation, 100))
+        claimed = self.run(claim_overdue(self.store, 100))
         pending = {k for k, state in self.model.states().items() if state == "pending"}
         assert {key(event) for event in claimed} == pending
         results = [result_of(event, time_of(event)) for event in claimed]
-        written = self.run(save_photos(self.db, self.generation, results, retry_hours=RETRY_HOURS))
+        written = self.run(save_photos(self.store, results, retry_hours=RETRY_HOURS))
         for event, result in zip(claimed, results, strict=True):
-            assert self.model.save(*key(event), time_of(event), result, given=event.occurred_at_given)
+            assert self.model.save(*key(event), time_of(event), result, given=event.event.occurred_at_given)
         self.compare()
         return multiple(*(told.update for told in written))
 
     @rule(target=hints, session=SESSIONS, photo=PHOTOS, time=TIMES, hinted=st.booleans())
     def delete_photo(self, session: str, photo: str, time: int, hinted: bool) -> IndexUpdate:
-        told = self.run(delete_photo(self.db, self.generation, SessionId(session), PhotoId(photo), at(time)))
+        told = self.run(delete_photo(self.store, SessionId(session), PhotoId(photo), at(time)))
         covered = time <= self.model.fences.get(session, -1)  # the session's deletion has fenced it already
         assert (told.effect is Effect.WRITTEN) == self.model.delete_photo(session, photo, time) or covered
         self.compare()
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=hints, session=SESSIONS, time=TIMES, hinted=st.booleans())
     def delete_session(self, session: str, time: int, hinted: bool) -> IndexUpdate:
-        told = self.run(delete_session(self.db, self.generation, SessionId(session), at(time)))
+        told = self.run(delete_session(self.store, SessionId(session), at(time)))
         assert (told.effect is Effect.WRITTEN) == self.model.delete_session(session, time)
         self.compare()
         if hinted:
@@ -332,8 +332,8 @@ class Machine(RuleBasedStateMachine):
 
     def start_replica(self) -> None:
         """A process that holds nothing takes the place of the one before."""
-        self.shards = Shards(self.db, self.generation, ShardSettings())
-        self.replica = Replica(self.db, self.generation, self.shards, LeaseSettings())
+        self.shards = Shards(self.store, ShardSettings())
+        self.replica = Replica(self.store, self.shards, LeaseSettings())
         self.run(self.replica.register())
 
     @rule(session=SESSIONS)
@@ -397,8 +397,8 @@ class Machine(RuleBasedStateMachine):
         return self.bench.storage.db
 
     @property
-    def generation(self) -> Any:
-        return self.bench.storage.generation
+    def store(self) -> Any:
+        return self.bench.storage.store
 
 
 def mismatches() -> float:
@@ -407,7 +407,7 @@ def mismatches() -> float:
 
 
 def key(event: PhotoEvent) -> tuple[str, str]:
-    return event.session_id, event.photo_id
+    return event.event.session_id, event.event.photo_id
 
 
 def best_cosine(session: str, photo: str, time: int) -> float:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from support.ledger import Storage, all_rows, assert_ledger_is_exact, at, open_storage, outcome, photo_event
 
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Effect, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Effect, PhotoState
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.writes import (
     claim_overdue,
@@ -129,28 +130,28 @@ class Run:
             assert await all_rows(self.storage) == after, "a redelivered event changed a row"
 
     async def apply(self, kind: str, events: list[Upload | Removal]) -> list[Effect]:
-        db, generation = self.storage.db, self.storage.generation
+        store = self.storage.store
         if kind == "remove":
             return [await self.remove(event) for event in events if isinstance(event, Removal)]
         results = [_result(event) for event in events if isinstance(event, Upload)]
-        photo_events = [result.event for result in results]
+        photo_events = [result.photo for result in results]
         if kind == "register":
-            return await register_photos(db, generation, photo_events)
+            return await register_photos(store, photo_events)
         if kind == "fail":
             results = [outcome(event, PhotoState.PENDING) for event in photo_events]
-        triaged = await triage_photos(db, generation, photo_events)
-        written = await save_photos(db, generation, results, retry_hours=24)
+        triaged = await triage_photos(store, photo_events)
+        written = await save_photos(store, results, retry_hours=24)
         for early, late in zip(triaged, written, strict=True):
             # only the effect: the message is about the row, which the same batch may have changed
             assert early is None or early.effect is late.effect
         return [entry.effect for entry in written]
 
     async def remove(self, removal: Removal) -> Effect:
-        db, generation = self.storage.db, self.storage.generation
+        store = self.storage.store
         session = SessionId(removal.session)
         if removal.photo is None:
-            return (await delete_session(db, generation, session, at(removal.time))).effect
-        return (await delete_photo(db, generation, session, PhotoId(removal.photo), at(removal.time))).effect
+            return (await delete_session(store, session, at(removal.time))).effect
+        return (await delete_photo(store, session, PhotoId(removal.photo), at(removal.time))).effect
 
     async def check_stamps(self, before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
         """A photo whose faces changed carries a revision new to its session: a delta finds it."""
@@ -170,10 +171,10 @@ class Run:
             "UPDATE photo_results SET next_attempt_at = clock_timestamp() WHERE state = 'pending'"
         )
         self.rows = None
-        claimed = await claim_overdue(self.storage.db, self.storage.generation, 100)
+        claimed = await claim_overdue(self.storage.store, 100)
         uploads = [
             Upload(event.session_id, event.photo_id, int((event.occurred_at - at(0)).total_seconds()))
-            for event in claimed
+            for event in (photo.event for photo in claimed)
         ]
         if uploads:
             await self.step("save", list(uploads))
@@ -203,6 +204,6 @@ async def test_invariants_1_and_2_and_property_22_hold_for_every_order_of_events
     assert len(stored) == len(faces)
     assert set(stored) == faces
     for session in SESSIONS:
-        counts = await read_counts(storage.db, storage.generation, SessionId(session))
+        counts = await read_counts(storage.store, SessionId(session))
         assert counts.pending == 0
         assert counts.present == sum(1 for key in states if key[0] == session)

@@ -35,7 +35,7 @@ async def storage(database_settings: DatabaseSettings) -> AsyncIterator[Storage]
 
 
 async def _write(storage: Storage, seed: int) -> None:
-    db, generation, chance = storage.db, storage.generation, random.Random(seed)  # noqa: S311 - repeatable
+    store, chance = storage.store, random.Random(seed)  # noqa: S311 - repeatable
     for step in range(STEPS):
         events = [
             photo_event(chance.choice(SESSIONS), chance.choice(PHOTOS), chance.randint(0, 40))
@@ -43,23 +43,23 @@ async def _write(storage: Storage, seed: int) -> None:
         ]
         kind = chance.random()
         if kind < 0.35:
-            await register_photos(db, generation, events)
+            await register_photos(store, events)
         elif kind < 0.8:
             states = chance.choices([PhotoState.INDEXED, PhotoState.NO_FACE, PhotoState.PENDING], k=len(events))
-            await save_photos(db, generation, list(map(outcome, events, states)), retry_hours=24)
+            await save_photos(store, list(map(outcome, events, states)), retry_hours=24)
         elif kind < 0.9:
-            await delete_photo(db, generation, events[0].session_id, events[0].photo_id, at(step))
+            await delete_photo(store, events[0].event.session_id, events[0].event.photo_id, at(step))
         elif kind < 0.94:
-            await delete_session(db, generation, events[0].session_id, at(step))
+            await delete_session(store, events[0].event.session_id, at(step))
         elif kind < 0.97:
             await storage.execute(
                 "UPDATE photo_results SET next_attempt_at = clock_timestamp()"
                 " WHERE state = 'pending' AND photo_id = 'p1'"
             )
-            await claim_overdue(db, generation, 3)
+            await claim_overdue(store, 3)
         else:
             await update_session(
-                db, SessionUpdated(session_id=events[0].session_id, occurred_at=at(step).isoformat())
+                storage.db, SessionUpdated(session_id=events[0].event.session_id, occurred_at=at(step).isoformat())
             )
 
 
@@ -130,7 +130,7 @@ async def test_a_registration_waits_for_a_deletion_of_its_session(storage: Stora
     """Without intake's lock a photo registered beside the deletion would stay pending in a deleted session."""
     async with storage.db.transaction() as connection:
         await connection.execute("INSERT INTO sessions VALUES ('a')")
-        waiting = asyncio.create_task(register_photos(storage.db, storage.generation, [photo_event("a", "p", 5)]))
+        waiting = asyncio.create_task(register_photos(storage.store, [photo_event("a", "p", 5)]))
         while not await storage.rows("SELECT pg_sleep(0.01) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
             pass
         await connection.execute("UPDATE sessions SET deleted_at = %s WHERE session_id = 'a'", (at(9),))

@@ -2,38 +2,36 @@
 
 from datetime import UTC, datetime
 
+from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Origin, PhotoEvent
+from facepass.schemas.ledger import Origin
+from facepass.schemas.photo_events import PhotoEvent
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.storage.writes import register_photos
 
 NOW = datetime(2026, 5, 9, tzinfo=UTC)
 
 
 def event(name: str, session: int) -> PhotoEvent:
-    return PhotoEvent(
-        session_id=SessionId(f"s{session}"),
-        photo_id=PhotoId(name),
-        s3_key="a.jpg",
-        occurred_at=NOW,
-        occurred_at_given=True,
-        origin=Origin(topic="photo-indexed", partition=0, offset=0),
+    indexed = PhotoIndexed(
+        session_id=SessionId(f"s{session}"), photo_id=PhotoId(name), s3_key="a.jpg", occurred_at=NOW
     )
+    return PhotoEvent(event=indexed, origin=Origin(topic="photo-indexed", partition=0, offset=0))
 
 
 async def test_no_plan_of_the_first_photos_is_kept(database_settings: DatabaseSettings) -> None:
     """Kept, it joins a thousand photos with a whole table by comparing all with all: 730 photos a second."""
     spec = GenerationSpec(pack="p", vector_size=4, operating_point=0.4, fingerprint={"f": "1"})
     async with open_database(database_settings) as database:
-        generation = await open_generation(database, spec)
+        store = await open_store(database, spec)
         for number in range(20):
-            await register_photos(database, generation, [event(f"first-{number}", number % 3)])
+            await register_photos(store, [event(f"first-{number}", number % 3)])
         for batch in range(3):
             photos = [event(f"{batch}-{number}", number % 37) for number in range(1000)]
-            await register_photos(database, generation, photos)
+            await register_photos(store, photos)
         async with database.transaction() as connection:
             found = await connection.execute(
                 "SELECT sum(generic_plans), max(custom_plans) FROM pg_prepared_statements"

@@ -24,9 +24,10 @@ from support.ledger import (
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.events import PhotoIndexed, SessionUpdated, decode_event
 from facepass.schemas.ids import PhotoId, SessionId, check_id
-from facepass.schemas.ledger import Effect, PhotoOutcome, PhotoState, UpdateStatus
+from facepass.schemas.ledger import Effect, PhotoState, UpdateStatus
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.storage.writes import (
     Written,
     claim_overdue,
@@ -38,7 +39,7 @@ from facepass.storage.writes import (
     triage_photos,
     update_session,
 )
-from facepass.storage.writes.counters import in_lock_order
+from facepass.storage.writes.photos import in_lock_order
 
 S, P = SessionId("s"), PhotoId("p")
 EVENT = photo_event("s", "p", 10)
@@ -51,7 +52,7 @@ async def storage(database_settings: DatabaseSettings) -> AsyncIterator[Storage]
 
 
 async def _save(storage: Storage, *outcomes: PhotoOutcome, retry_hours: float = 24) -> list[Written]:
-    return await save_photos(storage.db, storage.generation, outcomes, retry_hours=retry_hours)
+    return await save_photos(storage.store, outcomes, retry_hours=retry_hours)
 
 
 async def _states(storage: Storage) -> dict[tuple[str, str], str]:
@@ -64,22 +65,22 @@ async def _faces(storage: Storage) -> list[tuple[str, str, int]]:
 
 
 async def test_a_photo_goes_from_registered_to_indexed(storage: Storage) -> None:
-    db, generation = storage.db, storage.generation
-    assert await register_photos(db, generation, [EVENT]) == [Effect.WRITTEN]
-    counts = await read_counts(db, generation, S)
+    store = storage.store
+    assert await register_photos(store, [EVENT]) == [Effect.WRITTEN]
+    counts = await read_counts(store, S)
     assert (counts.known, counts.pending, counts.revision, counts.last_indexed) == (True, 1, 0, None)
-    assert await triage_photos(db, generation, [EVENT]) == [None]
+    assert await triage_photos(store, [EVENT]) == [None]
     (written,) = await _save(storage, outcome(EVENT, faces=2))
     update = written.update
     assert written.effect is Effect.WRITTEN
     assert (update.status, update.revision, update.faces_detected) == (UpdateStatus.INDEXED, 1, 3)
-    assert (update.session_id, update.photo_id, update.occurred_at) == (S, P, EVENT.occurred_at)
+    assert (update.session_id, update.photo_id, update.occurred_at) == (S, P, EVENT.event.occurred_at)
     assert update.confidence == pytest.approx(0.95)
-    counts = await read_counts(db, generation, S)
+    counts = await read_counts(store, S)
     assert (counts.pending, counts.indexed, counts.photo_count, counts.face_count) == (0, 1, 1, 2)
     assert counts.last_indexed is not None
     assert await _faces(storage) == [("s", "p", 0), ("s", "p", 1)]
-    assert await triage_photos(db, generation, [EVENT]) == [Written(effect=Effect.DUPLICATE, update=update)]
+    assert await triage_photos(store, [EVENT]) == [Written(effect=Effect.DUPLICATE, update=update)]
     await assert_ledger_is_exact(storage)
 
 
@@ -94,7 +95,7 @@ async def test_what_is_stored_of_a_face_is_what_was_found(storage: Storage) -> N
     assert np.array_equal(np.float32(row[0]), vector.astype(np.float16).astype(np.float32))
     assert row[1:6] == (1.5, -2.0, 30.25, 40.0, 0.5)
     assert row[6] == list(range(10))
-    assert row[7:] == (30.25, 120.0, -10.0, 5.0, 1.0, EVENT.occurred_at, 1)
+    assert row[7:] == (30.25, 120.0, -10.0, 5.0, 1.0, EVENT.event.occurred_at, 1)
     ((left_out, etag, topic, partition, offset),) = await storage.rows(
         "SELECT left_out, etag, origin_topic, origin_partition, origin_offset FROM photo_results"
     )
@@ -116,11 +117,11 @@ async def test_a_newer_result_without_faces_removes_the_older_ones(storage: Stor
 async def test_while_a_newer_event_is_pending_the_older_faces_stay(storage: Storage) -> None:
     newer = photo_event("s", "p", 11)
     await _save(storage, outcome(EVENT, faces=2))
-    assert await register_photos(storage.db, storage.generation, [newer]) == [Effect.WRITTEN]
+    assert await register_photos(storage.store, [newer]) == [Effect.WRITTEN]
     (written,) = await _save(storage, outcome(newer, PhotoState.PENDING))
     assert written.update.status is UpdateStatus.PENDING
     assert written.update.code is ErrorCode.STORE_UNAVAILABLE
-    counts = await read_counts(storage.db, storage.generation, S)
+    counts = await read_counts(storage.store, S)
     assert (counts.pending, counts.indexed, counts.photo_count, counts.face_count) == (1, 0, 1, 2)
     assert counts.revision == 1
     assert await storage.rows("SELECT DISTINCT occurred_at, revision FROM face_embeddings") == [(at(10), 1)]
@@ -132,8 +133,8 @@ async def test_while_a_newer_event_is_pending_the_older_faces_stay(storage: Stor
 
 async def test_a_deletion_removes_old_faces_of_a_photo_that_waits_for_a_newer_event(storage: Storage) -> None:
     await _save(storage, outcome(EVENT, faces=2), outcome(photo_event("s", "other", 12)))
-    await register_photos(storage.db, storage.generation, [photo_event("s", "p", 11)])
-    deletion = await delete_session(storage.db, storage.generation, S, at(10))
+    await register_photos(storage.store, [photo_event("s", "p", 11)])
+    deletion = await delete_session(storage.store, S, at(10))
     assert (deletion.faces_removed, deletion.photos_removed, deletion.update.revision) == (2, 0, 2)
     assert await _states(storage) == {("s", "p"): "pending", ("s", "other"): "indexed"}
     assert await _faces(storage) == [("s", "other", 0)]
@@ -147,7 +148,7 @@ async def test_deleting_a_session_leaves_fence_rows_without_what_was_known(stora
         storage.db, SessionUpdated(session_id=S, name="Wedding", studio_id="7", occurred_at=at(1).isoformat())
     )
     await _save(storage, outcome(EVENT, faces=2), outcome(photo_event("s", "newer", 20)))
-    deletion = await delete_session(storage.db, storage.generation, S, at(15))
+    deletion = await delete_session(storage.store, S, at(15))
     assert (deletion.effect, deletion.faces_removed, deletion.photos_removed) == (Effect.WRITTEN, 2, 1)
     assert (deletion.update.status, deletion.update.revision) == (UpdateStatus.SESSION_DELETED, 2)
     assert await storage.rows("SELECT name, studio_id, facepass_enabled, deleted_at FROM sessions") == [
@@ -165,65 +166,65 @@ async def test_deleting_a_session_leaves_fence_rows_without_what_was_known(stora
 
 @pytest.mark.parametrize("seconds", [9, 10])
 async def test_a_fence_comes_first_and_stops_what_is_not_newer(storage: Storage, seconds: float) -> None:
-    db, generation = storage.db, storage.generation
-    await delete_session(db, generation, S, at(10))
-    await delete_photo(db, generation, SessionId("t"), P, at(10))
+    store = storage.store
+    await delete_session(store, S, at(10))
+    await delete_photo(store, SessionId("t"), P, at(10))
     events = [photo_event(session, "p", seconds) for session in ("s", "t")]
     before = await all_rows(storage)
-    assert await register_photos(db, generation, events) == [Effect.FENCED] * 2
-    for written in [*await triage_photos(db, generation, events), *await _save(storage, *map(outcome, events))]:
+    assert await register_photos(store, events) == [Effect.FENCED] * 2
+    for written in [*await triage_photos(store, events), *await _save(storage, *map(outcome, events))]:
         assert written is not None
         assert (written.effect, written.update.status) == (Effect.FENCED, UpdateStatus.FENCED)
         assert written.update.code is ErrorCode.FENCED
     assert await all_rows(storage) == before
     newer = [photo_event(session, "p", 11) for session in ("s", "t")]
-    assert await register_photos(db, generation, newer) == [Effect.WRITTEN] * 2
+    assert await register_photos(store, newer) == [Effect.WRITTEN] * 2
     assert [written.effect for written in await _save(storage, *map(outcome, newer))] == [Effect.WRITTEN] * 2
     assert len(await _faces(storage)) == 2
     await assert_ledger_is_exact(storage)
 
 
 async def test_an_event_without_a_time_of_its_own_never_passes_a_fence(storage: Storage) -> None:
-    await delete_photo(storage.db, storage.generation, S, P, at(10))
+    await delete_photo(storage.store, S, P, at(10))
     event = photo_event("s", "p", 99, given=False)
-    assert await register_photos(storage.db, storage.generation, [event]) == [Effect.FENCED]
+    assert await register_photos(storage.store, [event]) == [Effect.FENCED]
     (written,) = await _save(storage, outcome(event))
     assert written.update.code is ErrorCode.OCCURRED_AT_REQUIRED
     assert await _faces(storage) == []
 
 
 async def test_fences_only_rise_and_a_repeated_deletion_changes_nothing(storage: Storage) -> None:
-    db, generation = storage.db, storage.generation
+    store = storage.store
     await _save(storage, outcome(EVENT))
-    first = await delete_photo(db, generation, S, P, at(15))
+    first = await delete_photo(store, S, P, at(15))
     assert (first.effect, first.photos_removed, first.update.status) == (Effect.WRITTEN, 1, UpdateStatus.DELETED)
     before = await all_rows(storage)
     for seconds in (15, 3):
-        again = await delete_photo(db, generation, S, P, at(seconds))
+        again = await delete_photo(store, S, P, at(seconds))
         assert (again.effect, again.update.revision) == (Effect.DUPLICATE, first.update.revision)
     assert await all_rows(storage) == before
-    await delete_session(db, generation, S, at(20))
+    await delete_session(store, S, at(20))
     before = await all_rows(storage)
-    assert (await delete_session(db, generation, S, at(19))).effect is Effect.DUPLICATE
+    assert (await delete_session(store, S, at(19))).effect is Effect.DUPLICATE
     assert await all_rows(storage) == before
 
 
 async def test_deleting_a_photo_never_seen_is_counted_once(storage: Storage) -> None:
     for seconds in (5, 6):
-        deletion = await delete_photo(storage.db, storage.generation, S, P, at(seconds))
+        deletion = await delete_photo(storage.store, S, P, at(seconds))
         assert (deletion.effect, deletion.photos_removed) == (Effect.WRITTEN, 0)
-    assert (await read_counts(storage.db, storage.generation, S)).deleted == 1
+    assert (await read_counts(storage.store, S)).deleted == 1
     await assert_ledger_is_exact(storage)
 
 
 async def test_a_deletion_reaches_every_generation(storage: Storage) -> None:
     await _save(storage, outcome(EVENT, faces=2))
     await storage.execute("UPDATE generations SET state = 'retired'")
-    second = await open_generation(storage.db, replace(storage.generation.spec, fingerprint={"detector": "new"}))
-    both = Storage(storage.db, second)
+    second = await open_store(storage.db, replace(storage.generation.spec, fingerprint={"detector": "new"}))
+    both = Storage(second)
     await _save(both, outcome(EVENT, faces=3))
     await assert_ledger_is_exact(both)
-    deletion = await delete_session(storage.db, second, S, at(10))
+    deletion = await delete_session(second, S, at(10))
     assert deletion.faces_removed == 3
     assert await _faces(storage) == []
     assert await storage.rows("SELECT DISTINCT revision, deleted FROM session_generations") == [(2, 1)]
@@ -250,7 +251,7 @@ async def test_one_batch_with_several_sessions_and_repeated_photos(storage: Stor
         Effect.WRITTEN,
         Effect.WRITTEN,
     ]
-    assert [entry.update.photo_id for entry in written] == [entry.event.photo_id for entry in batch]
+    assert [entry.update.photo_id for entry in written] == [entry.photo.event.photo_id for entry in batch]
     assert {entry.update.revision for entry in written} == {1}
     assert await _faces(storage) == [*(("a", "1", n) for n in range(3)), ("b", "1", 0), ("b", "1", 1)]
     assert await storage.rows("SELECT etag IS NOT NULL FROM photo_results WHERE state = 'pending'") == [(True,)]
@@ -259,23 +260,23 @@ async def test_one_batch_with_several_sessions_and_repeated_photos(storage: Stor
 
 async def test_registering_a_batch_with_repeated_photos(storage: Storage) -> None:
     events = [photo_event("s", "p", seconds) for seconds in (5, 4, 5, 6)] + [photo_event("s", "q", 1)]
-    effects = await register_photos(storage.db, storage.generation, events)
+    effects = await register_photos(storage.store, events)
     assert effects == [Effect.WRITTEN, Effect.DUPLICATE, Effect.DUPLICATE, Effect.WRITTEN, Effect.WRITTEN]
     assert await storage.rows("SELECT occurred_at FROM photos ORDER BY 1") == [(at(1),), (at(6),)]
     await assert_ledger_is_exact(storage)
 
 
 async def test_empty_batches(storage: Storage) -> None:
-    assert await register_photos(storage.db, storage.generation, []) == []
-    assert await triage_photos(storage.db, storage.generation, []) == []
+    assert await register_photos(storage.store, []) == []
+    assert await triage_photos(storage.store, []) == []
     assert await _save(storage) == []
 
 
 async def test_a_redelivered_event_of_a_failed_photo_never_leaves_it_pending(storage: Storage) -> None:
     await _save(storage, outcome(EVENT, PhotoState.FAILED))
     before = await all_rows(storage)
-    assert await register_photos(storage.db, storage.generation, [EVENT]) == [Effect.DUPLICATE]
-    assert await triage_photos(storage.db, storage.generation, [EVENT]) == [None]
+    assert await register_photos(storage.store, [EVENT]) == [Effect.DUPLICATE]
+    assert await triage_photos(storage.store, [EVENT]) == [None]
     for again in (PhotoState.PENDING, PhotoState.FAILED):
         (written,) = await _save(storage, outcome(EVENT, again))
         assert (written.effect, written.update.status) == (Effect.DUPLICATE, UpdateStatus.FAILED)
@@ -287,14 +288,14 @@ async def test_a_redelivered_event_of_a_failed_photo_never_leaves_it_pending(sto
 
 
 async def test_the_sweep_claims_what_is_overdue_once_and_ends_it_after_the_retry_hours(storage: Storage) -> None:
-    db, generation = storage.db, storage.generation
+    store = storage.store
     await _save(storage, outcome(EVENT, PhotoState.PENDING))
-    await register_photos(db, generation, [photo_event("s", "registered", 1)])
-    assert await claim_overdue(db, generation, 10) == []
+    await register_photos(store, [photo_event("s", "registered", 1)])
+    assert await claim_overdue(store, 10) == []
     await storage.execute("UPDATE photo_results SET next_attempt_at = next_attempt_at - interval '2 hours'")
-    claimed = await claim_overdue(db, generation, 10)
-    assert sorted(claimed, key=lambda event: event.photo_id) == [EVENT, photo_event("s", "registered", 1)]
-    assert await claim_overdue(db, generation, 10) == []
+    claimed = await claim_overdue(store, 10)
+    assert sorted(claimed, key=lambda photo: photo.event.photo_id) == [EVENT, photo_event("s", "registered", 1)]
+    assert await claim_overdue(store, 10) == []
     (written,) = await _save(storage, outcome(EVENT, PhotoState.PENDING))
     assert written.update.status is UpdateStatus.PENDING
     await storage.execute("UPDATE photo_results SET first_failed_at = first_failed_at - interval '25 hours'")
@@ -304,16 +305,16 @@ async def test_the_sweep_claims_what_is_overdue_once_and_ends_it_after_the_retry
 
 
 async def test_a_claim_skips_what_is_being_written_and_what_is_limited(storage: Storage) -> None:
-    db, generation = storage.db, storage.generation
-    await register_photos(db, generation, [photo_event("s", name) for name in "abcd"])
+    store = storage.store
+    await register_photos(store, [photo_event("s", name) for name in "abcd"])
     await storage.execute("UPDATE photo_results SET next_attempt_at = clock_timestamp()")
-    async with db.transaction() as connection:
+    async with storage.db.transaction() as connection:
         await connection.execute("SELECT 1 FROM photo_results WHERE photo_id = 'b' FOR UPDATE")
-        first = await claim_overdue(db, generation, 2)
-        second = await claim_overdue(db, generation, 2)
+        first = await claim_overdue(store, 2)
+        second = await claim_overdue(store, 2)
     assert len(first) == 2
-    assert {event.photo_id for event in first + second} == {"a", "c", "d"}
-    assert [event.photo_id for event in await claim_overdue(db, generation, 2)] == ["b"]
+    assert {photo.event.photo_id for photo in first + second} == {"a", "c", "d"}
+    assert [photo.event.photo_id for photo in await claim_overdue(store, 2)] == ["b"]
 
 
 async def test_session_updates(storage: Storage) -> None:
@@ -329,12 +330,12 @@ async def test_session_updates(storage: Storage) -> None:
     assert await update_session(storage.db, updated(4, "four")) is Effect.DUPLICATE
     assert await update_session(storage.db, updated(5, "five again")) is Effect.DUPLICATE
     assert await names() == [("five",)]
-    assert (await read_counts(storage.db, storage.generation, S)).facepass_enabled is True
-    await delete_session(storage.db, storage.generation, S, at(4))
+    assert (await read_counts(storage.store, S)).facepass_enabled is True
+    await delete_session(storage.store, S, at(4))
     assert await names() == [("five",)]
-    await delete_session(storage.db, storage.generation, S, at(6))
+    await delete_session(storage.store, S, at(6))
     assert await names() == [(None,)]
-    assert (await read_counts(storage.db, storage.generation, S)).facepass_enabled is None
+    assert (await read_counts(storage.store, S)).facepass_enabled is None
     assert await update_session(storage.db, updated(6, "six")) is Effect.FENCED
     assert await update_session(storage.db, updated(9, "nine", given=False)) is Effect.FENCED
     assert await names() == [(None,)]
@@ -343,7 +344,7 @@ async def test_session_updates(storage: Storage) -> None:
 
 
 async def test_counts_of_an_unknown_session(storage: Storage) -> None:
-    counts = await read_counts(storage.db, storage.generation, SessionId("nobody"))
+    counts = await read_counts(storage.store, SessionId("nobody"))
     assert (counts.known, counts.present, counts.face_count, counts.revision) == (False, 0, 0, 0)
 
 
@@ -352,8 +353,8 @@ async def test_property_22_a_newer_event_of_the_same_photo_changes_times_origin_
     storage: Storage,
 ) -> None:
     def result(seconds: float) -> PhotoOutcome:
-        made = outcome(photo_event("s", "p", seconds), faces=[face(random_vector("same"))])
-        return replace(made, etag="e", event=replace(made.event, s3_key="photos/p.jpg"))
+        photo = photo_event("s", "p", seconds, s3_key="photos/p.jpg")
+        return replace(outcome(photo, faces=[face(random_vector("same"))]), etag="e")
 
     async def compared() -> list[list[tuple[object, ...]]]:
         return [
@@ -373,7 +374,7 @@ async def test_property_22_a_newer_event_of_the_same_photo_changes_times_origin_
     before = await compared()
     for seconds in (11, 12):
         newer = result(seconds)
-        assert await register_photos(storage.db, storage.generation, [newer.event]) == [Effect.WRITTEN]
+        assert await register_photos(storage.store, [newer.photo]) == [Effect.WRITTEN]
         await _save(storage, newer)
     assert await compared() == before
 
@@ -398,18 +399,18 @@ HOSTILE = [
 
 @pytest.mark.property(15)
 async def test_property_15_hostile_ids_are_data(storage: Storage) -> None:
-    db, generation = storage.db, storage.generation
-    events = [replace(photo_event(text, text[::-1], 10), s3_key=text) for text in HOSTILE]
-    assert set(await register_photos(db, generation, events)) == {Effect.WRITTEN}
-    assert await triage_photos(db, generation, events) == [None] * len(events)
+    store = storage.store
+    events = [photo_event(text, text[::-1], 10, s3_key=text) for text in HOSTILE]
+    assert set(await register_photos(store, events)) == {Effect.WRITTEN}
+    assert await triage_photos(store, events) == [None] * len(events)
     await _save(storage, *map(outcome, events))
     stored = await storage.rows("SELECT session_id, photo_id, s3_key FROM photos")
-    assert set(stored) == {(event.session_id, event.photo_id, event.s3_key) for event in events}
+    assert set(stored) == {(one.event.session_id, one.event.photo_id, one.event.s3_key) for one in events}
     assert {row[:2] for row in await _faces(storage)} == {row[:2] for row in stored}
-    for event in events:
-        assert (await read_counts(db, generation, event.session_id)).indexed == 1
-        assert (await delete_photo(db, generation, event.session_id, event.photo_id, at(10))).faces_removed == 1
-        await delete_session(db, generation, event.session_id, at(10))
+    for event in (one.event for one in events):
+        assert (await read_counts(store, event.session_id)).indexed == 1
+        assert (await delete_photo(store, event.session_id, event.photo_id, at(10))).faces_removed == 1
+        await delete_session(store, event.session_id, at(10))
     assert await _faces(storage) == []
     await assert_ledger_is_exact(storage)
     for refused in ("", "x" * 256, "a\x00b", "\ud800"):
@@ -446,7 +447,7 @@ async def test_property_3b_every_id_is_stored_and_found(
     )
     decoded = decode_event(PhotoIndexed, record.encode(), recorded_at=at(5))
     event = photo_event(decoded.session_id, decoded.photo_id, 5)
-    await register_photos(storage.db, storage.generation, [event])
+    await register_photos(storage.store, [event])
     (written,) = await _save(storage, outcome(event))
     assert (written.update.session_id, written.update.photo_id) == (str(session), str(photo))
     found = await storage.rows(

@@ -17,10 +17,11 @@ from facepass.schemas.events import Event
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.streams.intake import intake_process as intake_module
-from facepass.streams.intake.intake_process import Intake, intake_apps
-from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.intake.applying import Intake
+from facepass.streams.intake.intake_process import intake_apps
+from facepass.streams.kafka.records import DeadLetter
 from facepass.streams.process.worker import Worker
 
 _BATCH = 5
@@ -34,7 +35,7 @@ class Nowhere:
     async def publish_all(self, events: Sequence[Event]) -> None:
         del events
 
-    async def dead_letter(self, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, letter: DeadLetter) -> None:
         raise AssertionError(letter)
 
 
@@ -65,7 +66,7 @@ async def test_a_session_is_deleted_while_another_topic_is_held_up(
     address = database_settings.database.get_secret_value()
     spec = GenerationSpec(pack="p", vector_size=4, operating_point=0.4, fingerprint={"f": "1"})
     async with open_database(database_settings) as database:
-        parts = Intake(database=database, generation=await open_generation(database, spec), outlet=Nowhere())
+        parts = Intake(store=await open_store(database, spec), outlet=Nowhere())
         with psycopg.connect(address, autocommit=True) as looker, psycopg.connect(address) as locker:
 
             def there(what: str) -> bool:

@@ -23,11 +23,11 @@ from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
-from facepass.storage.generations import open_generation
+from facepass.storage.generations import open_store
 from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
-from facepass.streams.intake.intake_process import INTAKE_GROUP, Intake, register
-from facepass.streams.kafka.publisher import DeadLetter
-from facepass.streams.kafka.records import Record
+from facepass.streams.intake.applying import Intake, register
+from facepass.streams.intake.intake_process import INTAKE_GROUP
+from facepass.streams.kafka.records import DeadLetter, Record
 
 GOOD = b'{"session_id": "s", "photo_id": "%d", "s3_key": "a.jpg"}'
 
@@ -132,7 +132,7 @@ async def test_of_a_batch_that_passes_the_limit_nothing_is_written_or_buried(
         async def publish_all(self, events: Sequence[Event]) -> None:
             del events
 
-        async def dead_letter(self, letter: DeadLetter) -> None:
+        async def publish_dead_letter(self, letter: DeadLetter) -> None:
             del letter
             self.letters += 1
 
@@ -143,10 +143,8 @@ async def test_of_a_batch_that_passes_the_limit_nothing_is_written_or_buried(
     spec = GenerationSpec(pack="p", vector_size=4, operating_point=0.4, fingerprint={"f": "1"})
     outlet = Buried()
     async with open_database(database_settings) as database:
-        generation = await open_generation(database, spec)
-        parts = Intake(
-            database=database, generation=generation, outlet=outlet, limits=DeadLetterLimits(per_minute=1)
-        )
+        store = await open_store(database, spec)
+        parts = Intake(store=store, outlet=outlet, limits=DeadLetterLimits(per_minute=1))
         with pytest.raises(PermanentError, match="too_many_dead_letters"):
             await register(parts, [record(0, GOOD % 0), record(1, b"bad"), record(2, GOOD % 1), record(3, b"bad")])
         assert (rows(database_settings), outlet.letters) == (0, 0)

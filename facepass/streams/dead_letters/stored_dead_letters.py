@@ -1,7 +1,7 @@
 """Dead letters as they lie in their topic, and which of them are still open.
 
-A letter that was replayed or discarded stays where it is. A small record behind it, in the same partition, says
-what was done: its key is the letter's id, its value empty, the word stands in its header `facepass-handled`.
+One that was replayed or discarded stays where it is. A small record behind it, in the same partition, says what
+was done: its key is the dead letter's id, its value empty, the word stands in its header `facepass-handled`.
 """
 
 from array import array
@@ -25,15 +25,15 @@ _OURS = _NEEDED | {"facepass-rebuilt", "facepass-value-omitted"}
 
 
 class Handled(StrEnum):
-    """What was done with a letter."""
+    """What was done with a dead letter."""
 
     REPLAYED = "replayed"
     DISCARDED = "discarded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class LetterId:
-    """Where a letter lies; written as partition:offset."""
+class DeadLetterId:
+    """Where a dead letter lies; written as partition:offset."""
 
     partition: int
     offset: int
@@ -43,20 +43,20 @@ class LetterId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """One dead letter.
+class StoredDeadLetter:
+    """A dead letter as it lies in its topic.
 
     Attributes:
-        value, key, headers: the event as it came; `headers` without those that the letter got.
+        value, key, headers: the event as it came; `headers` without those that the dead letter got.
         origin: where it came from.
         occurred_at: as resolved when it was given up.
-        given_up_at: the letter's own timestamp.
+        given_up_at: the dead letter's own timestamp.
         rebuilt: made from the photo's row.
-        complete: whether `value` is there; one that was too large for a letter is in the origin's topic only.
+        complete: whether `value` is there; one that was too large for a dead letter is in the origin's topic only.
         session_id, photo_id: of an event that names them, else None.
     """
 
-    id: LetterId
+    id: DeadLetterId
     value: bytes | None
     key: bytes | None
     headers: Headers
@@ -71,13 +71,13 @@ class Letter:
     photo_id: str | None
 
 
-def parse_letter_id(text: str) -> LetterId:
+def parse_dead_letter_id(text: str) -> DeadLetterId:
     """Read partition:offset.
 
     Raises:
         PermanentError: `invalid_parameter`.
     """
-    if (found := _letter_id(text)) is None:
+    if (found := _dead_letter_id(text)) is None:
         raise PermanentError(
             ErrorCode.INVALID_PARAMETER,
             f"{text!r} is no dead letter's id: that is partition:offset, such as 3:1271",
@@ -85,13 +85,13 @@ def parse_letter_id(text: str) -> LetterId:
     return found
 
 
-def is_letter(record: Record) -> bool:
-    """Whether a record of the topic is a letter: neither a mark of ours nor a record of somebody else's."""
+def is_dead_letter(record: Record) -> bool:
+    """Whether a record of the topic is a dead letter: neither a mark of ours nor a record of somebody else's."""
     return {name for name, _ in record.headers} >= _NEEDED
 
 
-def read_letter(record: Record) -> Letter | None:
-    """The letter in a record; None when there is none."""
+def read_dead_letter(record: Record) -> StoredDeadLetter | None:
+    """The dead letter in a record; None when there is none."""
     ours: dict[str, str] = {}
     theirs: list[tuple[str, bytes]] = []
     # Ours are the last ones of their names: an event may have come with headers of the same names.
@@ -103,8 +103,8 @@ def read_letter(record: Record) -> Letter | None:
     if not ours.keys() >= _NEEDED:
         return None
     session_id, photo_id = _ids(record.value)
-    return Letter(
-        id=LetterId(partition=record.origin.partition, offset=record.origin.offset),
+    return StoredDeadLetter(
+        id=DeadLetterId(partition=record.origin.partition, offset=record.origin.offset),
         value=record.value,
         key=record.key,
         headers=theirs[::-1],
@@ -126,38 +126,38 @@ def read_letter(record: Record) -> Letter | None:
 
 @dataclass(slots=True)
 class _Partition:
-    """When each open letter was given up, seconds since 1970, by its offset less `first`; 0 where none is open."""
+    """When each open one was given up, seconds since 1970, by its offset less `first`; 0 where none is open."""
 
     first: int
     times: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
-class OpenLetters:
-    """Which letters are open, in eight bytes a record. Feed it the topic's records, each partition's in order."""
+class OpenDeadLetters:
+    """Which ones are open, in eight bytes a record. Feed it the topic's records, each partition's in order."""
 
     def __init__(self) -> None:
         self._partitions: dict[int, _Partition] = {}
         self.count = 0
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take letters as open, and what marks some as handled; pass over anything else."""
+        """Take dead letters as open, and what marks some as handled; pass over anything else."""
         for record in records:
-            if is_letter(record):
+            if is_dead_letter(record):
                 self._open(record)
             elif (handled := _handled(record)) is not None and self.is_open(handled):
                 partition = self._partitions[handled.partition]
                 partition.times[handled.offset - partition.first] = 0
                 self.count -= 1
 
-    def is_open(self, letter: LetterId) -> bool:
-        """Whether it is a letter that was neither replayed nor discarded."""
+    def is_open(self, letter: DeadLetterId) -> bool:
+        """Whether it is a dead letter that was neither replayed nor discarded."""
         partition = self._partitions.get(letter.partition)
         if partition is None or not 0 <= letter.offset - partition.first < len(partition.times):
             return False
         return partition.times[letter.offset - partition.first] > 0
 
     def oldest(self) -> float | None:
-        """When the oldest open letter was given up, seconds since 1970; None when none is open."""
+        """When the oldest open one was given up, seconds since 1970; None when none is open."""
         for partition in self._partitions.values():
             closed = next((at for at, time in enumerate(partition.times) if time), len(partition.times))
             del partition.times[:closed]
@@ -184,16 +184,16 @@ class OpenLetters:
             self.count += 1
 
 
-def _handled(record: Record) -> LetterId | None:
+def _handled(record: Record) -> DeadLetterId | None:
     marked = any(name == HANDLED_HEADER for name, _ in record.headers)
-    return _letter_id((record.key or b"").decode(errors="replace")) if marked else None
+    return _dead_letter_id((record.key or b"").decode(errors="replace")) if marked else None
 
 
-def _letter_id(text: str) -> LetterId | None:
+def _dead_letter_id(text: str) -> DeadLetterId | None:
     partition, _, offset = text.partition(":")
     if not (text.isascii() and partition.isdigit() and offset.isdigit()):
         return None
-    return LetterId(partition=int(partition), offset=int(offset))
+    return DeadLetterId(partition=int(partition), offset=int(offset))
 
 
 def _ids(value: bytes | None) -> tuple[str | None, str | None]:

@@ -1,17 +1,22 @@
-"""Faces in PostgreSQL's binary COPY format: https://www.postgresql.org/docs/current/sql-copy.html, and for
-`halfvec` pgvector's `halfvec_recv`. All numbers big-endian; a column is its length and its bytes."""
+"""What came of photos as PostgreSQL takes it: results as columns of a statement, faces as a binary COPY.
+
+The format is that of https://www.postgresql.org/docs/current/sql-copy.html, and for `halfvec` that of pgvector's
+`halfvec_recv`. All numbers big-endian; a column is its length and its bytes.
+"""
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.faces import Face, LeftOutFace, PhotoFaces
-from facepass.schemas.ledger import PhotoOutcome
+from facepass.schemas.photo_events import PhotoOutcome
+from facepass.storage.writes.photo_rules import PhotoRow
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
@@ -32,6 +37,27 @@ _LANDMARKS = struct.Struct(">iiiiii" + "if" * 10)
 _STAMPS = struct.Struct(">iqiq")
 """occurred_at and revision."""
 
+K = TypeVar("K")
+
+
+def result_columns(rows: Mapping[K, PhotoRow], outcomes: Mapping[K, PhotoOutcome]) -> dict[str, Any]:
+    """The columns of `rows`, in their order; `outcomes` of those that are no longer pending."""
+    ordered = list(rows.values())
+    results = [outcomes.get(key) for key in rows]
+    return {
+        "states": [row.state for row in ordered],
+        "revisions": [row.revision for row in ordered],
+        "stored": [row.faces_stored for row in ordered],
+        "detected": [row.faces_detected for row in ordered],
+        "confidences": [row.confidence for row in ordered],
+        "errors": [row.error for row in ordered],
+        "attempts": [row.attempts for row in ordered],
+        "first_failures": [row.first_failed_at for row in ordered],
+        "next_attempts": [row.next_attempt_at for row in ordered],
+        "etags": [outcome and outcome.etag for outcome in results],
+        "left_out": [_left_out_faces(outcome.found) if outcome else None for outcome in results],
+    }
+
 
 def encode_faces(generation: int, photos: Iterable[tuple[PhotoOutcome, int]]) -> bytes:
     """All faces of some outcomes, each outcome with its revision, as one binary COPY.
@@ -46,7 +72,7 @@ def _rows(generation: int, photos: Iterable[tuple[PhotoOutcome, int]]) -> Iterat
     for outcome, revision in photos:
         if outcome.found is None or not outcome.found.faces:
             continue
-        event = outcome.event
+        event = outcome.photo.event
         start = struct.pack(">hii", _COLUMNS, 4, generation) + _text(event.session_id) + _text(event.photo_id)
         microseconds = (event.occurred_at - _EPOCH) // timedelta(microseconds=1)
         end = _STAMPS.pack(8, microseconds, 8, revision)
@@ -99,7 +125,7 @@ def _landmarks(face: Face) -> bytes:
     )
 
 
-def encode_left_out(found: PhotoFaces | None) -> str | None:
+def _left_out_faces(found: PhotoFaces | None) -> str | None:
     """The faces that the quality gate left out, as JSON; None if there are none."""
     if found is None or not found.left_out:
         return None
