@@ -138,7 +138,7 @@ async def _register(place: _Place, session_id: SessionId, count: int) -> float:
         PermanentError: `internal`: intake has ended.
     """
     environment = process_environment(place.database, place.kafka, photos=str(place.directory), settings={})
-    command = [sys.executable, "-m", "facepass.ops.cli", "intake"]
+    command = [sys.executable, "-m", "facepass", "intake"]
     child = start_child("intake", command, log=place.directory / "intake.log", env=environment)
     try:
         async with open_database(place.database) as db:

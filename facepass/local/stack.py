@@ -155,7 +155,7 @@ def _processes(
     children: list[Child] = []
     try:
         for name, rest in arguments.items():
-            program = [sys.executable, "-m", "facepass.ops.cli", name, *rest]
+            program = [sys.executable, "-m", "facepass", name, *rest]
             children.append(start_child(name, program, log=logs / f"{name}.log", env=environment))
         yield children
     finally:
