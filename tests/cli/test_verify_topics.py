@@ -86,8 +86,7 @@ async def publish(broker: str, sent: list[Sent]) -> None:
 
 async def found(storage: Storage, kafka: KafkaSettings, session: str | None = None) -> list[str]:
     scope = Scope(
-        database=storage.db,
-        generation=storage.generation,
+        store=storage.store,
         session=SessionId(session) if session else None,
         patience=0,
     )
