@@ -5,7 +5,7 @@ Publishes through the port `EventPublisher` and never imports a Kafka client, no
 
 from facepass.use_cases.erasure import Receipt, Target, erase, forget_receipts
 from facepass.use_cases.index_plans import Plan, events, make_plan
-from facepass.use_cases.outcomes import Outcome, Outcomes, read_photos
+from facepass.use_cases.outcomes import Outcome, Outcomes
 
 __all__ = [
     "Outcome",
@@ -17,5 +17,4 @@ __all__ = [
     "events",
     "forget_receipts",
     "make_plan",
-    "read_photos",
 ]

@@ -24,7 +24,8 @@ from facepass.search_api.indexing.index_answers import Batch
 from facepass.search_api.indexing.wanted import BATCH_BODY_BYTES, check_s3_key, read_json
 from facepass.search_api.parts import Parts
 from facepass.storage.callers import KeptAnswer
-from facepass.use_cases import Outcome, events, make_plan, read_photos
+from facepass.storage.reads import read_photos
+from facepass.use_cases import Outcome, events, make_plan
 
 _log = get_logger(__name__)
 

@@ -22,7 +22,8 @@ from facepass.search_api.indexing.index_answers import index_answer
 from facepass.search_api.indexing.wanted import Wanted, is_form, read_wanted
 from facepass.search_api.parts import Parts
 from facepass.storage.callers import KeptAnswer
-from facepass.use_cases import Outcome, Plan, events, make_plan, read_photos
+from facepass.storage.reads import read_photos
+from facepass.use_cases import Outcome, Plan, events, make_plan
 
 UPLOADS_AT_ONCE = 16
 """Images in memory at most, of 10 MB each."""

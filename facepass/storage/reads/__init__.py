@@ -1,18 +1,20 @@
 """What the tables say of sessions, photos and faces, and whether they agree. Only reads; writes nothing."""
 
-from facepass.storage.reads.explanations import PhotoRecord, StoredFace, read_photo_record
-from facepass.storage.reads.session_lookup import ListedPhoto, Session, list_photos, look_up_session
-from facepass.storage.reads.session_reports import (
-    SessionFacts,
-    UnfinishedPhoto,
-    read_photo,
+from facepass.storage.reads.differences import Comparison, Difference
+from facepass.storage.reads.face_rows import StoredFace, read_photo_with_faces
+from facepass.storage.reads.photo_rows import PhotoRow, list_photos, read_photos, read_unfinished
+from facepass.storage.reads.session_rows import (
+    SessionRow,
+    is_session_known,
+    read_counts,
+    read_ledgers,
     read_session,
-    read_unfinished,
 )
 from facepass.storage.reads.verification import (
     Unaccounted,
     compare_tables,
     count_sessions,
+    digest_text,
     find_strays,
     list_sessions,
     place,
@@ -22,23 +24,25 @@ from facepass.storage.reads.verification import (
 )
 
 __all__ = [
-    "ListedPhoto",
-    "PhotoRecord",
-    "Session",
-    "SessionFacts",
+    "Comparison",
+    "Difference",
+    "PhotoRow",
+    "SessionRow",
     "StoredFace",
     "Unaccounted",
-    "UnfinishedPhoto",
     "compare_tables",
     "count_sessions",
+    "digest_text",
     "find_strays",
+    "is_session_known",
     "list_photos",
     "list_sessions",
-    "look_up_session",
     "place",
     "read_contents",
-    "read_photo",
-    "read_photo_record",
+    "read_counts",
+    "read_ledgers",
+    "read_photo_with_faces",
+    "read_photos",
     "read_session",
     "read_unfinished",
     "unaccounted_photos",

@@ -1,146 +1,79 @@
-"""What callers of the HTTP API ask about one session: what it is, and its photos page by page."""
+"""Sessions as the tables have them: each one's row of the ledger, and what was announced of it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason
-from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoState, SessionCounts
-from facepass.storage.generations import Store
+from psycopg.rows import class_row, scalar_row
+from psycopg.sql import SQL
+
+from facepass.schemas.ids import SessionId
+from facepass.schemas.ledger import SessionCounts
+from facepass.storage.database import Connection, Database
+from facepass.storage.generations import Generation, Store
 from facepass.storage.statements import load_statements
 
-_STATEMENTS = load_statements("session_lookup")
+_STATEMENTS = load_statements("session_rows")
+
+_LEDGER = SQL(_STATEMENTS["ledger"])
+_LEDGERS = SQL(_STATEMENTS["ledgers"]).format(ledger=_LEDGER)
+_SESSION = SQL(_STATEMENTS["session"]).format(ledger=_LEDGER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """What was announced of a session, and its row of the ledger; name and studio go with a deletion."""
+class SessionRow(SessionCounts):
+    """A session's row of the ledger, and what was announced of it.
+
+    Attributes:
+        name, studio_id: a deletion erases them.
+        deleted_at: the fence; None: never deleted.
+    """
 
     name: str | None
     studio_id: str | None
-    counts: SessionCounts
+    deleted_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedPhoto:
-    """One photo as the ledger has it.
-
-    Attributes:
-        error: code of the last failure; None if there was none.
-        next_attempt_at: when the sweep takes it up; None unless it is pending.
-        faces: stored ones; those of an older event while it is pending.
-        occurred_at: None: only its deletion was seen.
-        s3_key: None: deleted.
-    """
-
-    photo_id: PhotoId
-    state: PhotoState
-    error: str | None
-    attempts: int
-    next_attempt_at: datetime | None
-    faces: int
-    faces_detected: int
-    left_out: tuple[LeftOutFace, ...]
-    occurred_at: datetime | None
-    s3_key: str | None
-
-
-async def look_up_session(store: Store, session_id: SessionId) -> Session:
-    """The session; zeros and `known` false in its counts if nothing was ever heard of it.
+async def read_session(store: Store, session_id: SessionId) -> SessionRow:
+    """The session; all zeros and `known` false if nothing was ever heard of it.
 
     Raises: as `Database.transaction`.
     """
     values = {"generation": store.generation.number, "session": session_id}
     async with store.database.transaction() as connection:
-        row = await (await connection.execute(_STATEMENTS["session"], values)).fetchone()
-    (
-        name,
-        studio_id,
-        enabled,
-        revision,
-        pending,
-        indexed,
-        no_face,
-        filtered,
-        failed,
-        deleted,
-        photos,
-        faces,
-        last,
-    ) = row or (None, None, None, *(0,) * 9, None)
-    counts = SessionCounts(
-        session_id=session_id,
-        known=row is not None,
-        facepass_enabled=enabled,
-        revision=revision,
-        pending=pending,
-        indexed=indexed,
-        no_face=no_face,
-        filtered=filtered,
-        failed=failed,
-        deleted=deleted,
-        photo_count=photos,
-        face_count=faces,
-        last_indexed=last,
-    )
-    return Session(name=name, studio_id=studio_id, counts=counts)
+        cursor = connection.cursor(row_factory=class_row(SessionRow))
+        row = await (await cursor.execute(_SESSION, values)).fetchone()
+    assert row is not None  # noqa: S101 - one row, whatever is known
+    return row
 
 
-async def list_photos(
-    store: Store,
-    session_id: SessionId,
-    *,
-    states: Collection[PhotoState] = (),
-    after: PhotoId | None = None,
-    limit: int,
-) -> Sequence[ListedPhoto] | None:
-    """At most `limit` of the session's photos, in the order of their ids' bytes; deleted ones too.
-
-    Args:
-        states: only photos in one of these; all of them if there is none.
-        after: only photos behind this id, which need not be there.
-
-    Returns: None if nothing was ever heard of the session.
+async def read_counts(store: Store, session_id: SessionId) -> SessionCounts:
+    """The session's row of the ledger; all zeros and `known` false if nothing was ever heard of it.
 
     Raises: as `Database.transaction`.
     """
-    values = {
-        "generation": store.generation.number,
-        "session": session_id,
-        "states": list(states),
-        "after": after or "",
-        "limit": limit,
-    }
-    async with store.database.transaction(snapshot=True) as connection:
-        known = await (await connection.execute(_STATEMENTS["known"], values)).fetchone()
-        if known is None or not known[0]:
-            return None
-        rows = await (await connection.execute(_STATEMENTS["photos"], values)).fetchall()
-    return [_listed(row) for row in rows]
+    async with store.database.transaction() as connection:
+        return (await read_ledgers(connection, store.generation, [session_id]))[session_id]
 
 
-def _listed(row: Sequence[Any]) -> ListedPhoto:
-    photo_id, state, error, attempts, next_attempt_at, faces, detected, left_out, occurred_at, s3_key = row
-    return ListedPhoto(
-        photo_id=photo_id,
-        state=PhotoState(state),
-        error=error,
-        attempts=attempts,
-        next_attempt_at=next_attempt_at,
-        faces=faces,
-        faces_detected=detected,
-        left_out=tuple(map(left_out_face, left_out or ())),
-        occurred_at=occurred_at,
-        s3_key=s3_key,
-    )
+async def read_ledgers(
+    connection: Connection, generation: Generation, sessions: Collection[SessionId]
+) -> dict[SessionId, SessionCounts]:
+    """The same of several sessions, in the caller's transaction.
+
+    Raises: as `Database.transaction`.
+    """
+    values = {"generation": generation.number, "sessions": list(sessions)}
+    cursor = connection.cursor(row_factory=class_row(SessionCounts))
+    rows = await (await cursor.execute(_LEDGERS, values)).fetchall()
+    return {row.session_id: row for row in rows}
 
 
-def left_out_face(face: dict[str, Any]) -> LeftOutFace:
-    x, y, width, height = face["box"]
-    return LeftOutFace(
-        box=Box(x=x, y=y, width=width, height=height),
-        confidence=face["confidence"],
-        reason=LeftOutReason(face["reason"]),
-    )
+async def is_session_known(db: Database, session_id: SessionId) -> bool:
+    """Whether anything was ever heard of the session.
+
+    Raises: as `Database.transaction`.
+    """
+    async with db.transaction() as connection:
+        cursor = connection.cursor(row_factory=scalar_row)
+        return bool(await (await cursor.execute(_STATEMENTS["known"], {"session": session_id})).fetchone())

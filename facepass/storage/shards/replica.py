@@ -19,7 +19,7 @@ from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import LeaseSettings
 from facepass.storage.database import Connection, Database
 from facepass.storage.generations import Store
-from facepass.storage.shards.deltas import read_ledgers
+from facepass.storage.reads import read_ledgers
 from facepass.storage.shards.shards import Shards
 from facepass.storage.statements import load_statements
 
@@ -118,9 +118,9 @@ class Replica:
             # only now: what is loaded from here on sees all that was committed before `as_of`
             held = self._shards.held()
             ledgers = await read_ledgers(connection, self._store.generation, held)
-        counts = {session_id: ledger.counts for session_id, ledger in ledgers.items()}
-        self._shards.note(held, counts)
-        self._shards.inspection.drop_miscounted(counts)
+        found = {session_id: counts for session_id, counts in ledgers.items() if counts.known}
+        self._shards.note(held, found)
+        self._shards.inspection.drop_miscounted(found)
         await self._shards.catch_up()
         if not await self._execute("record", as_of=as_of):
             return False

@@ -20,7 +20,8 @@ from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 from facepass.storage.generations import Store
-from facepass.storage.shards.deltas import read_delta, read_ledgers
+from facepass.storage.reads import read_ledgers
+from facepass.storage.shards.deltas import read_delta
 from facepass.storage.shards.face_blocks import FACE_ROW
 from facepass.storage.shards.inspection import ShardInspection
 from facepass.storage.shards.shard import Ranking, Shard, ShardAnswer
@@ -263,12 +264,11 @@ class Shards:
         noted, since = session.wanted, shard.revision
         async with self._reads, self._store.database.transaction(snapshot=True) as connection:
             ledgers = await read_ledgers(connection, self._store.generation, [session.session_id])
-            ledger = ledgers.get(session.session_id)
-            if ledger is None or not ledger.counts.exists:
+            counts = ledgers[session.session_id]
+            if not counts.exists:
                 raise _not_found()
-            counts = ledger.counts
             # a revision below ours: the database was restored from a backup
-            if since and not ledger.delta_floor <= since <= counts.revision:
+            if since and not counts.delta_floor <= since <= counts.revision:
                 return False
             if not since:
                 self._sessions.set_aside(session, self._estimate(counts))

@@ -4,7 +4,7 @@ Every door first locks the rows of its sessions (`lock_sessions`), so that a ses
 and its counters stay exact. Call them only when fetch and inference are done: the lock is held to the commit.
 """
 
-from facepass.storage.writes.announcements import read_counts, update_session
+from facepass.storage.writes.announcements import update_session
 from facepass.storage.writes.deletions import Deletion, delete_photo, delete_session
 from facepass.storage.writes.locked_rows import UPLOADS_PREFIX, read_rows
 from facepass.storage.writes.overdue import claim_overdue, letters_owed, note_letters
@@ -22,7 +22,6 @@ __all__ = [
     "delete_session",
     "letters_owed",
     "note_letters",
-    "read_counts",
     "read_rows",
     "register_photos",
     "save_photos",

@@ -18,6 +18,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.storage import database
+from facepass.storage.reads import read_counts
 from facepass.storage.shards import deltas
 from facepass.storage.shards import shards as shards_module
 from facepass.storage.shards.shard import ShardAnswer
@@ -25,7 +26,6 @@ from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import (
     delete_photo,
     delete_session,
-    read_counts,
     register_photos,
     save_photos,
     update_session,

@@ -16,11 +16,11 @@ from support.ledger import Storage, all_rows, assert_ledger_is_exact, at, open_s
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, PhotoOutcome, PhotoState
 from facepass.schemas.settings import DatabaseSettings
+from facepass.storage.reads import read_counts
 from facepass.storage.writes import (
     claim_overdue,
     delete_photo,
     delete_session,
-    read_counts,
     register_photos,
     save_photos,
     triage_photos,
