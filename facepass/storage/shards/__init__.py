@@ -5,7 +5,8 @@ FAISS.
 """
 
 from facepass.storage.shards.deltas import read_delta
-from facepass.storage.shards.replica import LEASE_MARGIN_SECONDS, Replica, wait_until_unserved
+from facepass.storage.shards.lease import LEASE_MARGIN_SECONDS, wait_until_unserved
+from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shard import Match, Ranking, Shard, ShardAnswer
 from facepass.storage.shards.shards import Shards
 

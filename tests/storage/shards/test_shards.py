@@ -19,8 +19,7 @@ from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.storage import database
 from facepass.storage.reads import read_counts
-from facepass.storage.shards import deltas
-from facepass.storage.shards import shards as shards_module
+from facepass.storage.shards import deltas, shard_loading
 from facepass.storage.shards.shard import ShardAnswer
 from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import (
@@ -286,7 +285,7 @@ def hint(
 
 
 def _want(shards: Shards, session: str, revision: int) -> None:
-    held = shards._sessions.get(SessionId(session))
+    held = shards._cache.get(SessionId(session))
     assert held is not None
     held.wanted = max(held.wanted, revision)
 
@@ -319,7 +318,7 @@ async def test_a_deleted_photo_is_hidden_at_once_and_comes_back_only_when_indexe
     assert await photos(shards) == ["p", "q"]
     shards.hint(deletion.update)
     assert await photos(shards) == ["p", "q"], "a late hint does nothing"
-    held = shards._sessions.get(S)
+    held = shards._cache.get(S)
     assert held is not None and held.hidden == {}, "and is not kept"
 
 
@@ -395,7 +394,7 @@ async def test_waiting_ends_with_the_time(storage: Storage, shards: Shards) -> N
 def paused_reads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let reads stop when they have read everything, their transaction still open, until told to go on."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
-    read_delta = shards_module.read_delta
+    read_delta = shard_loading.read_delta
 
     async def read_and_wait(*args: Any, **more: Any) -> Any:
         delta = await read_delta(*args, **more)
@@ -403,7 +402,7 @@ def paused_reads(monkeypatch: pytest.MonkeyPatch) -> Any:
         await go_on.wait()
         return delta
 
-    monkeypatch.setattr(shards_module, "read_delta", read_and_wait)
+    monkeypatch.setattr(shard_loading, "read_delta", read_and_wait)
     yield arrived, go_on
 
 
