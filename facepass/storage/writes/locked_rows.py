@@ -6,16 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ids import UPLOADS_PREFIX, PhotoId, SessionId
 from facepass.schemas.ledger import PhotoEvent, PhotoState
 from facepass.storage.database import Connection
 from facepass.storage.statements import load_statements
 from facepass.storage.writes.rules import Row
 
 STATEMENTS = load_statements("writes")
-
-UPLOADS_PREFIX = "facepass-uploads/"
-"""Keys of photos that came by HTTP begin with this, and no others do."""
 
 Key = tuple[SessionId, PhotoId]
 
