@@ -8,7 +8,7 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.storage.reads import PhotoRow
-from facepass.use_cases.outcomes import FENCED, Outcome, stored_outcome
+from facepass.use_cases.photo_results import FENCED, PhotoResult, stored_result
 
 _FINAL = (PhotoState.INDEXED, PhotoState.NO_FACE, PhotoState.FILTERED)
 """What comes of the same object again and again; a photo that failed may succeed when it is tried again."""
@@ -24,12 +24,12 @@ class Plan:
     """What is to be done for some photos of a session.
 
     Attributes:
-        settled: answered by the ledger.
+        answered: what the ledger says already.
         times: `occurred_at` of the events to wait for.
         ask: those of `times` whose event is still to be published.
     """
 
-    settled: Mapping[PhotoId, Outcome]
+    answered: Mapping[PhotoId, PhotoResult]
     times: Mapping[PhotoId, datetime]
     ask: frozenset[PhotoId]
 
@@ -37,24 +37,24 @@ class Plan:
 def make_plan(keys: Mapping[PhotoId, str | None], known: Mapping[PhotoId, PhotoRow]) -> Plan:
     """Plan for photos with their keys; None for an image that has none yet."""
     now = datetime.now(UTC)
-    settled: dict[PhotoId, Outcome] = {}
+    answered: dict[PhotoId, PhotoResult] = {}
     times: dict[PhotoId, datetime] = {}
     ask: set[PhotoId] = set()
     for photo_id, key in keys.items():
         photo = known[photo_id]
         same = key is not None and photo.s3_key == key
-        if same and photo.state in _FINAL and (outcome := stored_outcome(photo)):
-            settled[photo_id] = outcome
+        if same and photo.state in _FINAL and (result := stored_result(photo)):
+            answered[photo_id] = result
         elif same and (joined := _waits_since(photo, now)):
             times[photo_id] = joined
         else:
             time = _event_time(photo, now)
             if photo.fenced(time):
-                settled[photo_id] = FENCED
+                answered[photo_id] = FENCED
             else:
                 times[photo_id] = time
                 ask.add(photo_id)
-    return Plan(settled=settled, times=times, ask=frozenset(ask))
+    return Plan(answered=answered, times=times, ask=frozenset(ask))
 
 
 def events(

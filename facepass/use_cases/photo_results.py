@@ -26,17 +26,17 @@ _FIRST_LOOK_SECONDS = 1.0
 _LONGEST_LOOK_SECONDS = 5.0
 """Between two looks into the ledger: the pauses grow by half each time."""
 
-_SETTLED = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED, UpdateStatus.FAILED)
+_TERMINAL = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED, UpdateStatus.FAILED)
 _GONE = (UpdateStatus.FENCED, UpdateStatus.DELETED, UpdateStatus.SESSION_DELETED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class PhotoResult:
     """What became of a photo's event, or of a newer one.
 
     Attributes:
         status: `indexed`, `no_face`, `filtered`, `failed` or `fenced`.
-        revision: of the session; a search at it sees the outcome. 0 of a fenced photo.
+        revision: of the session; a search at it sees the result. 0 of a fenced photo.
         faces_detected: with those that the quality gate left out.
         confidence: of the most confident face.
         code: the error's, if there is one.
@@ -49,16 +49,16 @@ class Outcome:
     code: ErrorCode | None = None
 
 
-FENCED = Outcome(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENCED)
+FENCED = PhotoResult(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENCED)
 """Of every event that a deletion covers."""
 
 
-def stored_outcome(photo: PhotoRow) -> Outcome | None:
+def stored_result(photo: PhotoRow) -> PhotoResult | None:
     """What became of the event that a photo's row rests on; None while it is pending, or if there is no row."""
     status = None if photo.state is None else UpdateStatus(photo.state)
-    if status not in _SETTLED:
+    if status not in _TERMINAL:
         return None
-    return Outcome(
+    return PhotoResult(
         status=status,
         revision=photo.revision,
         faces_detected=photo.faces_detected,
@@ -67,16 +67,16 @@ def stored_outcome(photo: PhotoRow) -> Outcome | None:
     )
 
 
-def _outcome_of(photo: PhotoRow, occurred_at: datetime) -> Outcome | None:
+def _result_of(photo: PhotoRow, occurred_at: datetime) -> PhotoResult | None:
     """What became of an event of that time, or of a newer one; None if nothing yet."""
     if photo.fenced(occurred_at):
         return FENCED
     if photo.occurred_at is None or photo.occurred_at < occurred_at:
         return None
-    return stored_outcome(photo)
+    return stored_result(photo)
 
 
-class Outcomes:
+class PhotoResults:
     """Hands the updates of this process to the calls that wait here."""
 
     def __init__(self, store: Store) -> None:
@@ -107,20 +107,20 @@ class Outcomes:
 
 
 class Waiting:
-    """One call's wait. Made by `Outcomes.waiting`."""
+    """One call's wait. Made by `PhotoResults.waiting`."""
 
     def __init__(self, store: Store, session_id: SessionId, times: Mapping[PhotoId, datetime]) -> None:
         self._store = store
         self._session_id = session_id
         self._open = dict(times)
-        self._arrived: dict[PhotoId, Outcome] = {}
+        self._arrived: dict[PhotoId, PhotoResult] = {}
         self._changed = asyncio.Event()
         self._pause = _FIRST_LOOK_SECONDS
         self._look_at = time.monotonic() + self._pause
 
     @property
     def over(self) -> bool:
-        """Whether every photo's outcome has been handed out."""
+        """Whether every photo's result has been handed out."""
         return not self._open and not self._arrived
 
     def note(self, update: IndexUpdate) -> None:
@@ -132,8 +132,8 @@ class Waiting:
         elif update.photo_id in self._open:
             self._take(update.photo_id, update)
 
-    async def more(self, until: float) -> dict[PhotoId, Outcome]:
-        """Wait for outcomes, at most until `until` on `time.monotonic`; those that came since the last call."""
+    async def more(self, until: float) -> dict[PhotoId, PhotoResult]:
+        """Wait for results, at most until `until` on `time.monotonic`; those that came since the last call."""
         while not self._arrived and self._open and (now := time.monotonic()) < until:
             try:
                 async with asyncio.timeout(min(until, max(self._look_at, now)) - now):
@@ -149,20 +149,20 @@ class Waiting:
         if update.occurred_at < self._open[photo_id]:
             return
         if update.status in _GONE:
-            self._settle(photo_id, FENCED, "update")
-        elif update.status in _SETTLED and update.generation == self._store.generation.number:
-            settled = Outcome(
+            self._arrive(photo_id, FENCED, "update")
+        elif update.status in _TERMINAL and update.generation == self._store.generation.number:
+            result = PhotoResult(
                 status=update.status,
                 revision=update.revision,
                 faces_detected=update.faces_detected,
                 confidence=update.confidence,
                 code=update.code,
             )
-            self._settle(photo_id, settled, "update")
+            self._arrive(photo_id, result, "update")
 
-    def _settle(self, photo_id: PhotoId, outcome: Outcome, source: str) -> None:
+    def _arrive(self, photo_id: PhotoId, result: PhotoResult, source: str) -> None:
         del self._open[photo_id]
-        self._arrived[photo_id] = outcome
+        self._arrived[photo_id] = result
         index_outcomes_total.labels(source=source).inc()
         self._changed.set()
 
@@ -176,7 +176,7 @@ class Waiting:
         else:
             for photo_id, photo in known.items():
                 # an update may have come while the ledger was read
-                if photo_id in self._open and (outcome := _outcome_of(photo, self._open[photo_id])):
-                    self._settle(photo_id, outcome, "ledger")
+                if photo_id in self._open and (result := _result_of(photo, self._open[photo_id])):
+                    self._arrive(photo_id, result, "ledger")
         self._pause = min(self._pause * 1.5, _LONGEST_LOOK_SECONDS)
         self._look_at = time.monotonic() + self._pause

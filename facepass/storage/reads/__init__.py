@@ -1,8 +1,9 @@
-"""What the tables say of sessions, photos and faces, and whether they agree. Only reads; writes nothing."""
+"""What the tables say of sessions, photos, faces and deletions, and whether they agree. Writes nothing."""
 
 from facepass.storage.reads.differences import Comparison, Difference
 from facepass.storage.reads.face_rows import StoredFace, read_photo_with_faces
 from facepass.storage.reads.photo_rows import PhotoRow, list_photos, read_photos, read_unfinished
+from facepass.storage.reads.receipt_rows import ReceiptRow, read_newest_event, read_receipt
 from facepass.storage.reads.session_rows import (
     SessionRow,
     is_session_known,
@@ -27,6 +28,7 @@ __all__ = [
     "Comparison",
     "Difference",
     "PhotoRow",
+    "ReceiptRow",
     "SessionRow",
     "StoredFace",
     "Unaccounted",
@@ -41,8 +43,10 @@ __all__ = [
     "read_contents",
     "read_counts",
     "read_ledgers",
+    "read_newest_event",
     "read_photo_with_faces",
     "read_photos",
+    "read_receipt",
     "read_session",
     "read_unfinished",
     "unaccounted_photos",

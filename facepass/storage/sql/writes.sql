@@ -305,3 +305,7 @@ UPDATE photo_results AS r SET first_failed_at = NULL
 FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[]) AS e (session_id, photo_id, at)
 WHERE r.generation = %(generation)s AND r.session_id = e.session_id AND r.photo_id = e.photo_id
     AND r.state = 'failed' AND r.occurred_at = e.at AND r.first_failed_at IS NOT NULL
+
+-- name: forget_receipts
+-- Receipts that nobody waits for any more.
+DELETE FROM deletion_receipts WHERE applied_at < clock_timestamp() - make_interval(secs => %(kept_seconds)s)

@@ -5,21 +5,21 @@ and its counters stay exact. Call them only when fetch and inference are done: t
 """
 
 from facepass.storage.writes.announcements import update_session
-from facepass.storage.writes.deletions import Deletion, delete_photo, delete_session
-from facepass.storage.writes.locked_rows import UPLOADS_PREFIX, read_rows
+from facepass.storage.writes.deletions import Deletion, delete_photo, delete_session, forget_receipts
+from facepass.storage.writes.locked_rows import read_rows
 from facepass.storage.writes.overdue import claim_overdue, letters_owed, note_letters
 from facepass.storage.writes.photos import register_photos, save_photos, triage_photos
 from facepass.storage.writes.rules import Row
 from facepass.storage.writes.updates import Written
 
 __all__ = [
-    "UPLOADS_PREFIX",
     "Deletion",
     "Row",
     "Written",
     "claim_overdue",
     "delete_photo",
     "delete_session",
+    "forget_receipts",
     "letters_owed",
     "note_letters",
     "read_rows",
