@@ -97,7 +97,10 @@ class UploadStore:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(_CALLER_SECONDS):
-                await self._remove_all(await self._leaving(session_id, photo_id))
+                keys = await self._leaving(session_id, photo_id)
+                if not keys:
+                    return 0
+                await self._remove_all(keys)
         return len(await self._leaving(session_id, photo_id))
 
     async def sweep(self, limit: int) -> int:

@@ -75,13 +75,13 @@ class Shards:
         """
         for _ in range(_ATTEMPTS):
             cached = await self._loaded(session_id)
-            if cached.revision < min_revision and wait > 0:
+            if wait > 0 and cached.revision < min_revision:
                 await self._reach(cached, min_revision, wait)
             if cached.shard is not None:
                 shard, hidden = cached.shard, dict(cached.hidden)
                 search = partial(shard.search, query, threshold=threshold, limit=limit, hidden=hidden)
                 # while it changes, a search would wait for the writer's lock
-                small = shard.faces <= _FACES_AT_ONCE and not cached.changing
+                small = not cached.changing and shard.faces <= _FACES_AT_ONCE
                 here = small and threshold >= DEFAULT_THRESHOLD
                 return await self._answer(cached, shard, search, min_revision, here=here)
         raise TransientError(ErrorCode.OVERLOADED, "the session's shard was dropped again and again; try later")
