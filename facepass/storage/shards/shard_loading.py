@@ -95,7 +95,9 @@ class ShardLoading:
         except FacePassError as exc:
             if exc.code is ErrorCode.DATABASE_UNAVAILABLE:
                 raise
-            _log.warning("shard_dropped", session_id=cached.session_id, error=exc)
+            deleted = exc.code is ErrorCode.SESSION_NOT_FOUND  # how a shard ends as a rule
+            tell = _log.info if deleted else _log.warning
+            tell("shard_dropped", session_id=cached.session_id, error=exc)
             self._cache.drop(cached)
         except BaseException:
             self._cache.drop(cached)

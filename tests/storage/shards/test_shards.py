@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 from support.ledger import SPEC, Storage, at, open_storage, outcome, photo_event, random_vector
 from support.shard_rows import index, outage, until_there
 
@@ -333,6 +334,17 @@ async def test_a_deleted_session_is_hidden_at_once(storage: Storage, shards: Sha
     await shards.catch_up()
     assert (await error_of(shards)).code is ErrorCode.SESSION_NOT_FOUND
     assert shards.held() == {}
+
+
+async def test_a_shard_that_is_dropped_with_its_session_is_no_warning(storage: Storage, shards: Shards) -> None:
+    """Every deletion of a session whose shard is held ends so; whoever watches warnings has nothing to do."""
+    await index(storage, S, "p", ANNA)
+    assert await photos(shards) == ["p"]
+    shards.hint((await delete_session(storage.store, S, at(5))).update)
+    with capture_logs() as logs:
+        await shards.catch_up()
+    assert shards.held() == {}
+    assert [line["log_level"] for line in logs if line["event"] == "shard_dropped"] == ["info"]
 
 
 async def test_hints_of_another_generation_or_session_are_ignored(storage: Storage, shards: Shards) -> None:
