@@ -37,7 +37,7 @@ from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings
 from facepass.storage import open_database, open_store
 from facepass.storage.migrations import migrate
-from facepass.storage.writes import read_counts
+from facepass.storage.reads import read_counts
 from facepass.streams.kafka import create_topics, open_publisher
 
 _BATCH = 1000

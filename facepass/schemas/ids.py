@@ -1,4 +1,4 @@
-"""Ids of photos and sessions, and the one place that says which are valid."""
+"""Ids of photos and sessions, and the one place that says which are valid; and which keys are FacePass's own."""
 
 from typing import Annotated, NewType
 
@@ -17,6 +17,9 @@ from facepass.schemas.errors import ErrorCode, PermanentError
 
 MAX_ID_CHARACTERS = 255
 """Pixora's own columns hold 255 characters."""
+
+UPLOADS_PREFIX = "facepass-uploads/"
+"""Keys of photos that came by HTTP begin with this, and no others do."""
 
 SessionId = NewType("SessionId", str)
 PhotoId = NewType("PhotoId", str)

@@ -54,12 +54,17 @@ class Origin:
 class SessionCounts:
     """One session's row of the ledger, for the active generation.
 
-    `indexed` counts photos with at least one stored face that are not waiting for a newer event.
+    Attributes:
+        known: whether anything was ever heard of the session; all counters are zero if not.
+        delta_floor: a shard below this revision must load anew: what was removed up to it is forgotten.
+        indexed: photos with at least one stored face that are not waiting for a newer event.
+        facepass_enabled: None: not announced by `session-updated`, or deleted since.
     """
 
     session_id: SessionId
     known: bool
     revision: int
+    delta_floor: int
     pending: int
     indexed: int
     no_face: int
@@ -70,7 +75,6 @@ class SessionCounts:
     face_count: int
     last_indexed: datetime | None
     facepass_enabled: bool | None
-    """None: not announced by `session-updated`, or deleted since."""
 
     @property
     def present(self) -> int:

@@ -9,7 +9,7 @@ from facepass.schemas.settings import AccessSettings, IndexingSettings, LeaseSet
 from facepass.storage import Store
 from facepass.storage.photos import UploadStore
 from facepass.storage.shards import Replica, Shards
-from facepass.use_cases import Outcomes
+from facepass.use_cases import PhotoResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Parts:
     Attributes:
         lease: of all replicas, for whoever waits until none of them serves any more what was deleted.
         events: where calls that index or delete publish; not there without Kafka.
-        outcomes: tells those calls what became of their photos.
+        results: tells those calls what became of their photos.
         uploads: photos that came by HTTP, in the photo store.
         broker_healthy: whether hints of changes arrive; searches are right without, only later fresh.
     """
@@ -34,6 +34,6 @@ class Parts:
     page: PageSettings
     lease: LeaseSettings
     events: EventPublisher
-    outcomes: Outcomes
+    results: PhotoResults
     uploads: UploadStore
     broker_healthy: Callable[[], bool]

@@ -37,7 +37,7 @@ class Serving:
         self.storage, self.shards, self.replica, self.url = storage, shards, replica, url
 
     def shard(self, session: str = S) -> Shard:
-        held = self.shards._sessions.get(SessionId(session))
+        held = self.shards._cache.get(SessionId(session))
         assert held
         assert held.shard
         return held.shard
@@ -281,7 +281,7 @@ async def test_the_poll_does_not_drop_for_ever_when_the_ledger_is_wrong(serving:
 
 
 async def test_a_shard_dropped_while_its_delta_is_under_way_takes_no_memory_with_it(serving: Serving) -> None:
-    sessions = serving.shards._sessions
+    sessions = serving.shards._cache
     session = sessions.get(S)
     assert session
     serving.shards.inspection.drop(S)

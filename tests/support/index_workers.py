@@ -129,7 +129,7 @@ class Calls:
         return call.result()
 
     async def note(self, update: object) -> None:
-        self.stack.parts.outcomes.note(update)
+        self.stack.parts.results.note(update)
 
 
 @asynccontextmanager

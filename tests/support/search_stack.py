@@ -32,13 +32,12 @@ from facepass.search_api.access.session_tokens import make_token
 from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
-from facepass.storage.photos.photo_store import open_photo_store
-from facepass.storage.photos.uploads import UploadStore
+from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import register_photos, save_photos, update_session
 from facepass.streams.kafka.reconnecting_publisher import ReconnectingPublisher
-from facepass.use_cases.outcomes import Outcomes
+from facepass.use_cases import PhotoResults
 
 NO_PHOTOS = PhotoStoreSettings(photos="/nonexistent/photos")
 
@@ -144,7 +143,7 @@ async def open_search_stack(
             indexing=indexing or IndexingSettings(),
             page=page or PageSettings(),
             lease=lease or LeaseSettings(),
-            outcomes=Outcomes(store),
+            results=PhotoResults(store),
             uploads=UploadStore(db, await stack.enter_async_context(open_photo_store(photos))),
             events=events or ReconnectingPublisher(),  # without Kafka, unless the test has one
             broker_healthy=lambda: broker_healthy,

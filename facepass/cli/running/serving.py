@@ -34,7 +34,7 @@ from facepass.storage.shards import Replica, Shards
 from facepass.streams import build_follower
 from facepass.streams.kafka import open_reconnecting_publisher
 from facepass.streams.process import open_waiting, until_available
-from facepass.use_cases import Outcomes
+from facepass.use_cases import PhotoResults
 
 _log = get_logger(__name__)
 
@@ -111,8 +111,8 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
     replica = Replica(store, shards, settings.lease)
     stack.push_async_callback(replica.close)
     await until_available(replica.register, waiting_for="PostgreSQL")
-    outcomes = Outcomes(store)
-    follower = build_follower(settings.kafka, settings.lease, shards, replica, outcomes)
+    results = PhotoResults(store)
+    follower = build_follower(settings.kafka, settings.lease, shards, replica, results)
     await stack.enter_async_context(follower.running())
     return Parts(
         store=store,
@@ -125,7 +125,7 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
         page=settings.page,
         lease=settings.lease,
         events=await stack.enter_async_context(open_reconnecting_publisher(settings.kafka)),
-        outcomes=outcomes,
+        results=results,
         uploads=UploadStore(database, await stack.enter_async_context(open_photo_store(settings.photos))),
         broker_healthy=follower.broker_healthy,
     )

@@ -6,9 +6,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from facepass.schemas.differences import Difference
 from facepass.schemas.ids import SessionId
 from facepass.storage import Store
+from facepass.storage.reads import Difference
 
 _AGAIN_SECONDS = 0.5
 """Between two looks at a difference."""

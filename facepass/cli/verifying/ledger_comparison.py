@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from facepass.cli.verifying.comparison import Comparison, twice
-from facepass.schemas.differences import Difference
-from facepass.storage.reads import compare_tables, count_sessions, find_strays, list_sessions
+from facepass.storage.reads import Difference, compare_tables, count_sessions, find_strays, list_sessions
 
 _PAGE = 50
 """Sessions read in one snapshot: a long one would keep PostgreSQL from clearing up behind the writers."""

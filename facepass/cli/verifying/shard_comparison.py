@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import httpx
 
 from facepass.cli.verifying.comparison import Comparison
-from facepass.schemas.differences import Difference, Part
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.http.control_bodies import HeldShards, Reloaded, ShardContents
 from facepass.schemas.ids import SessionId
-from facepass.storage.reads import place, read_contents
+from facepass.storage.reads import Compared, Difference, place, read_contents
 
 _ANSWER_SECONDS = 120.0
 """A digest of the largest sessions takes seconds; on a busy machine more."""
@@ -173,4 +172,6 @@ def _differences(url: str, rows: ShardContents, shard: ShardContents) -> list[Di
 
 
 def _difference(where: str, what: str, expected: str, found: str, remedy: str) -> Difference:
-    return Difference(part=Part.SHARDS, where=where, what=what, expected=expected, found=found, remedy=remedy)
+    return Difference(
+        compared=Compared.SHARDS, where=where, what=what, expected=expected, found=found, remedy=remedy
+    )

@@ -6,12 +6,18 @@ from functools import partial
 from typing import TypeVar
 
 from facepass.cli.verifying.comparison import Comparison, twice
-from facepass.schemas.differences import Difference, Part
 from facepass.schemas.errors import PermanentError
 from facepass.schemas.events import Event, PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import KafkaSettings
-from facepass.storage.reads import Unaccounted, place, unaccounted_photos, unfenced_deletions
+from facepass.storage.reads import (
+    Compared,
+    Difference,
+    Unaccounted,
+    place,
+    unaccounted_photos,
+    unfenced_deletions,
+)
 from facepass.streams.intake import INTAKE_GROUP
 from facepass.streams.kafka import Record, TopicReader, open_topic_reader
 
@@ -113,7 +119,7 @@ def _difference(
     event, origin = consumed
     photo = None if isinstance(event, SessionDeleted) else event.photo_id
     return Difference(
-        part=Part.TOPICS,
+        compared=Compared.TOPICS,
         where=f"{origin.topic}[{origin.partition}]@{origin.offset}, {place(event.session_id, photo)}",
         what=what,
         expected=f"one of {event.occurred_at.isoformat()} or later",
@@ -124,7 +130,7 @@ def _difference(
 
 def _lag(where: str, end: int, committed: int | None) -> Difference:
     return Difference(
-        part=Part.TOPICS,
+        compared=Compared.TOPICS,
         where=where,
         what=f"offset of {INTAKE_GROUP}",
         expected=f"{end} or later",

@@ -7,10 +7,10 @@ from facepass.cli.verifying.ledger_comparison import compare_ledger
 from facepass.cli.verifying.shard_comparison import ShardReport, compare_shards
 from facepass.cli.verifying.topic_comparison import compare_topics
 from facepass.embedding import read_spec
-from facepass.schemas.differences import Difference
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings, read_settings
 from facepass.storage import find_store, open_database
+from facepass.storage.reads import Difference
 
 
 async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repair: bool, patience: float) -> int:
@@ -66,5 +66,5 @@ async def _print(differences: AsyncIterator[Difference]) -> int:
     async for one in differences:
         count += 1
         values = f"expected {one.expected}, found {one.found}"
-        print(f"{one.part}: {one.where}: {one.what}: {values}. To do: {one.remedy}", flush=True)
+        print(f"{one.compared}: {one.where}: {one.what}: {values}. To do: {one.remedy}", flush=True)
     return count

@@ -14,7 +14,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import ModelSettings, read_settings
 from facepass.storage import Connection, open_database, open_store
-from facepass.storage.writes import PhotoRow, read_rows
+from facepass.storage.writes import LedgerRow, read_rows
 from facepass.streams.kafka import open_publisher
 
 SESSION_ID = SessionId("demo")
@@ -43,7 +43,7 @@ async def publish(stack: Stack, samples: Sequence[Sample]) -> list[PhotoIndexed]
 
 async def wait_until_settled(
     stack: Stack, events: Sequence[PhotoIndexed], *, progress: Callable[[int], None]
-) -> Mapping[str, PhotoRow]:
+) -> Mapping[str, LedgerRow]:
     """Wait until no photo is pending.
 
     Args:
@@ -55,7 +55,7 @@ async def wait_until_settled(
     Raises:
         FacePassError: a process ended, or nothing moved for two minutes.
     """
-    settled: dict[str, PhotoRow] = {}
+    settled: dict[str, LedgerRow] = {}
     loop = asyncio.get_running_loop()
     async with open_database(stack.database) as database:
         store = await open_store(database, read_spec(read_settings(ModelSettings)))
@@ -77,6 +77,6 @@ async def wait_until_settled(
 
 async def _settled_rows(
     connection: Connection, *, generation: int, events: Sequence[PhotoIndexed]
-) -> dict[str, PhotoRow]:
+) -> dict[str, LedgerRow]:
     ledger = await read_rows(connection, generation, [(event.session_id, event.photo_id) for event in events])
     return {key[1]: row for key, row in ledger.photos.items() if row.state not in (None, PhotoState.PENDING)}

@@ -6,7 +6,7 @@ from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.search_api.parts import Parts
-from facepass.storage.writes import read_counts
+from facepass.storage.reads import read_counts
 
 Unannounced = Literal["allow", "refuse"]
 

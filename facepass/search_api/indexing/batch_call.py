@@ -24,7 +24,8 @@ from facepass.search_api.indexing.index_answers import Batch
 from facepass.search_api.indexing.wanted import BATCH_BODY_BYTES, check_s3_key, read_json
 from facepass.search_api.parts import Parts
 from facepass.storage.callers import KeptAnswer
-from facepass.use_cases import Outcome, events, make_plan, read_photos
+from facepass.storage.reads import read_photos
+from facepass.use_cases import PhotoResult, events, make_plan
 
 _log = get_logger(__name__)
 
@@ -83,9 +84,9 @@ async def follow_batch(parts: Parts, wanted: BatchToIndex) -> Steps:
     asked = {photo_id: key for photo_id, key in keys.items() if photo_id not in refused}
     known = await read_photos(parts.store, session_id, asked)
     plan = make_plan(asked, known)
-    settled: dict[PhotoId, Outcome] = dict(plan.settled)
+    settled: dict[PhotoId, PhotoResult] = dict(plan.answered)
     batch = Batch(photos=[photo.photo_id for photo in wanted.photos], refused=refused, settled=settled)
-    with parts.outcomes.waiting(session_id, plan.times) as waiting:
+    with parts.results.waiting(session_id, plan.times) as waiting:
         if plan.ask:
             await parts.events.publish_all(events(session_id, plan, asked, plan.ask))
         yield batch

@@ -1,4 +1,4 @@
-"""From outcomes to answers: what each means for a caller, in one photo and in a batch."""
+"""From results to answers: what each means for a caller, in one photo and in a batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from facepass.schemas.http.index_bodies import BatchAnswer, BatchError, BatchPro
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.ledger import UpdateStatus
 from facepass.schemas.photo_errors import photo_error_message
-from facepass.use_cases import Outcome
+from facepass.use_cases import PhotoResult
 
 _NO_FACE = (UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
 
@@ -20,39 +20,39 @@ _MESSAGES = {
 }
 
 
-def index_answer(photo_id: PhotoId, outcome: Outcome) -> IndexAnswer:
+def index_answer(photo_id: PhotoId, result: PhotoResult) -> IndexAnswer:
     """The answer for one photo that is indexed.
 
     Raises:
         FacePassError: why it is not.
     """
-    if outcome.status is not UpdateStatus.INDEXED:
-        raise _refusal(photo_id, outcome)
+    if result.status is not UpdateStatus.INDEXED:
+        raise _refusal(photo_id, result)
     return IndexAnswer(
         indexed=True,
         photo_id=photo_id,
-        confidence=outcome.confidence or 0.0,
-        faces_detected=outcome.faces_detected,
-        revision=outcome.revision,
+        confidence=result.confidence or 0.0,
+        faces_detected=result.faces_detected,
+        revision=result.revision,
     )
 
 
-def _refusal(photo_id: PhotoId, outcome: Outcome) -> FacePassError:
-    code = _code(outcome)
+def _refusal(photo_id: PhotoId, result: PhotoResult) -> FacePassError:
+    code = _code(result)
     kind = TransientError if code is ErrorCode.STORE_UNAVAILABLE else PermanentError
     return kind(
         code,
         _message(code),
         photo_id=photo_id,
-        faces_detected=outcome.faces_detected,
-        revision=outcome.revision,
+        faces_detected=result.faces_detected,
+        revision=result.revision,
     )
 
 
-def _code(outcome: Outcome) -> ErrorCode:
-    if outcome.status in _NO_FACE:
-        return ErrorCode(outcome.status)
-    return outcome.code or ErrorCode.INTERNAL
+def _code(result: PhotoResult) -> ErrorCode:
+    if result.status in _NO_FACE:
+        return ErrorCode(result.status)
+    return result.code or ErrorCode.INTERNAL
 
 
 def _message(code: ErrorCode) -> str:
@@ -66,12 +66,12 @@ class Batch:
     Attributes:
         photos: in the order sent; one may be there twice, and counts twice.
         refused: photos whose key is none.
-        settled: outcomes so far.
+        settled: results so far.
     """
 
     photos: Sequence[PhotoId]
     refused: Mapping[PhotoId, FacePassError]
-    settled: Mapping[PhotoId, Outcome]
+    settled: Mapping[PhotoId, PhotoResult]
 
     def progress(self) -> BatchProgress:
         """Counts so far."""
@@ -83,7 +83,7 @@ class Batch:
     def answer(self) -> BatchAnswer:
         """The final answer: what is still pending counts as failed."""
         counts = self.progress()
-        revisions = [outcome.revision for outcome in self.settled.values()]
+        revisions = [result.revision for result in self.settled.values()]
         failed = [photo for photo in self.photos if self._kind(photo) in {"failed", "pending"}]
         return BatchAnswer(
             indexed=counts.indexed,
@@ -95,18 +95,18 @@ class Batch:
         )
 
     def _kind(self, photo_id: PhotoId) -> str:
-        outcome = self.settled.get(photo_id)
+        result = self.settled.get(photo_id)
         if photo_id in self.refused:
             return "failed"
-        if outcome is None:
+        if result is None:
             return "pending"
-        if outcome.status is UpdateStatus.INDEXED:
+        if result.status is UpdateStatus.INDEXED:
             return "indexed"
-        return "no_face" if outcome.status in _NO_FACE else "failed"
+        return "no_face" if result.status in _NO_FACE else "failed"
 
     def _error(self, photo_id: PhotoId) -> BatchError:
         if refusal := self.refused.get(photo_id):
             return BatchError(photo_id=photo_id, code=refusal.code, message=refusal.message)
-        outcome = self.settled.get(photo_id)
-        code = ErrorCode.PENDING if outcome is None else _code(outcome)
+        result = self.settled.get(photo_id)
+        code = ErrorCode.PENDING if result is None else _code(result)
         return BatchError(photo_id=photo_id, code=code, message=_message(code))

@@ -22,7 +22,8 @@ from facepass.search_api.indexing.index_answers import index_answer
 from facepass.search_api.indexing.wanted import Wanted, is_form, read_wanted
 from facepass.search_api.parts import Parts
 from facepass.storage.callers import KeptAnswer
-from facepass.use_cases import Outcome, Plan, events, make_plan, read_photos
+from facepass.storage.reads import read_photos
+from facepass.use_cases import PhotoResult, Plan, events, make_plan
 
 UPLOADS_AT_ONCE = 16
 """Images in memory at most, of 10 MB each."""
@@ -72,29 +73,29 @@ async def index_wanted(parts: Parts, request: Request, wanted: Wanted) -> KeptAn
         PermanentError, TransientError: why it is not indexed; `broker_unavailable`, `event_refused`,
             `store_unavailable`, `database_unavailable`.
     """
-    outcome = await _outcome(parts, wanted)
-    if outcome is not None:
-        body = index_answer(wanted.photo_id, outcome)
+    result = await _result(parts, wanted)
+    if result is not None:
+        body = index_answer(wanted.photo_id, result)
         return KeptAnswer(status=_OK, body=body.model_dump(mode="json"), headers={})
     status_url = _status_url(request, wanted)
     pending = IndexPending(indexed=False, photo_id=wanted.photo_id, code=ErrorCode.PENDING, status_url=status_url)
     return KeptAnswer(status=_ACCEPTED, body=pending.model_dump(mode="json"), headers={"Location": status_url})
 
 
-async def _outcome(parts: Parts, wanted: Wanted) -> Outcome | None:
+async def _result(parts: Parts, wanted: Wanted) -> PhotoResult | None:
     """What became of the photo; None if that is not known in time."""
     until = time.monotonic() + parts.indexing.index_wait_seconds
     session_id, photo_id = wanted.session_id, wanted.photo_id
     known = await read_photos(parts.store, session_id, [photo_id])
     plan = make_plan({photo_id: wanted.s3_key}, known)
-    if photo_id in plan.settled:
-        return plan.settled[photo_id]
-    with parts.outcomes.waiting(session_id, plan.times) as waiting:
+    if photo_id in plan.answered:
+        return plan.answered[photo_id]
+    with parts.results.waiting(session_id, plan.times) as waiting:
         uploaded = await _ask(parts, wanted, plan)
-        outcome = (await waiting.more(until)).get(photo_id)
-    if uploaded is not None and outcome is not None and outcome.status is UpdateStatus.FENCED:
+        result = (await waiting.more(until)).get(photo_id)
+    if uploaded is not None and result is not None and result.status is UpdateStatus.FENCED:
         await parts.uploads.give_up(uploaded)
-    return outcome
+    return result
 
 
 async def _ask(parts: Parts, wanted: Wanted, plan: Plan) -> str | None:

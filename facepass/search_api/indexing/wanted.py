@@ -10,11 +10,10 @@ from facepass.embedding import read_checked_header
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import MAX_S3_KEY_BYTES
 from facepass.schemas.http.index_bodies import PhotoToIndex, PhotoToUpload
-from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ids import UPLOADS_PREFIX, PhotoId, SessionId
 from facepass.schemas.settings import SearchSettings
 from facepass.search_api.http import ImageForm, arriving, checked_fields, read_image_form
 from facepass.storage.photos import check_key, invalid_key
-from facepass.storage.writes import UPLOADS_PREFIX
 
 PHOTO_BODY_BYTES = 64 * 1024
 """Two ids and a key, each character escaped, take a quarter of it."""

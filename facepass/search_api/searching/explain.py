@@ -19,8 +19,7 @@ from facepass.search_api.parts import Parts
 from facepass.search_api.searching.explanation import explained_photo, explained_selfie, verdict
 from facepass.search_api.searching.search import SELFIE_ERRORS, analyse_selfies, selfie_fields
 from facepass.search_api.searching.selfies import query_of
-from facepass.storage.reads import PhotoRecord, read_photo_record
-from facepass.storage.writes import read_counts
+from facepass.storage.reads import PhotoRow, StoredFace, read_counts, read_photo_with_faces
 
 EXPLAIN_ERRORS = (
     ErrorCode.SESSION_NOT_FOUND,
@@ -59,11 +58,11 @@ def explain_endpoint(parts: Parts, threads: Executor, slots: Slots) -> Endpoint:
         with slots.taken():
             form = await read_upload(request, parts.settings)
             wanted = checked_fields(form.fields, ExplainParameters)
-            record = await _record(parts, session_id, wanted)
+            row, faces = await _stored(parts, session_id, wanted)
             selfies = await analyse_selfies(parts, threads, form.images)
         operating_point = parts.store.generation.spec.operating_point
         query = query_of(selfies, operating_point)
-        photo = explained_photo(record, query.embedding, wanted.threshold, operating_point)
+        photo = explained_photo(row, faces, query.embedding, wanted.threshold, operating_point)
         counts = await read_counts(parts.store, session_id)
         reason, message = verdict(photo, wanted.threshold, refusal(counts, parts.access.unannounced))
         answer = Explanation(
@@ -82,13 +81,15 @@ def explain_endpoint(parts: Parts, threads: Executor, slots: Slots) -> Endpoint:
     return explain
 
 
-async def _record(parts: Parts, session_id: SessionId, wanted: ExplainParameters) -> PhotoRecord:
-    record = await read_photo_record(parts.store, session_id, wanted.photo_id)
-    if record is None:
+async def _stored(
+    parts: Parts, session_id: SessionId, wanted: ExplainParameters
+) -> tuple[PhotoRow, list[StoredFace]]:
+    row, faces = await read_photo_with_faces(parts.store, session_id, wanted.photo_id)
+    if not row.session_known:
         raise PermanentError(ErrorCode.SESSION_NOT_FOUND, "nothing was ever heard of this session")
-    if not record.known:
+    if not row.known:
         raise PermanentError(ErrorCode.PHOTO_UNKNOWN, "nothing was ever heard of this photo in this session")
-    return record
+    return row, faces
 
 
 def _request_body() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What an explanation says, from what was found: no database, no request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from facepass.schemas.photo_errors import photo_error_message
 from facepass.schemas.similarity import cosine_from_similarity, similarity_from_cosine
 from facepass.search_api.searching.search_answers import box_body, warning_body
 from facepass.search_api.searching.selfies import Query
-from facepass.storage.reads import PhotoRecord, StoredFace
+from facepass.storage.reads import PhotoRow, StoredFace
 
 
 def explained_selfie(selfie: SelfieFaces, query: Query) -> ExplainedSelfie:
@@ -42,23 +42,23 @@ def explained_selfie(selfie: SelfieFaces, query: Query) -> ExplainedSelfie:
 
 
 def explained_photo(
-    record: PhotoRecord, query: Embedding, threshold: float, operating_point: float
+    row: PhotoRow, stored: Sequence[StoredFace], query: Embedding, threshold: float, operating_point: float
 ) -> ExplainedPhoto:
     """What is stored of the photo, each face compared with `query`."""
     least = cosine_from_similarity(threshold, operating_point)
-    faces = [_face(face, query, threshold=least, operating_point=operating_point) for face in record.faces]
-    error = record.error and PhotoErrorBody(code=record.error, message=photo_error_message(record.error))
+    faces = [_face(face, query, threshold=least, operating_point=operating_point) for face in stored]
+    error = row.error and PhotoErrorBody(code=row.error, message=photo_error_message(row.error))
     return ExplainedPhoto(
-        state=record.state,
+        state=row.state,
         error=error or None,
-        attempts=record.attempts,
-        next_attempt_at=record.next_attempt_at,
-        occurred_at=record.occurred_at,
-        deleted_at=record.deleted_at,
-        session_deleted_at=record.session_deleted_at,
-        revision=record.revision,
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        occurred_at=row.newest_event,
+        deleted_at=row.deleted_at,
+        session_deleted_at=row.session_deleted_at,
+        revision=row.revision,
         faces=sorted(faces, key=lambda face: -face.cosine),
-        left_out=list(map(_left_out, record.left_out)),
+        left_out=list(map(_left_out, row.left_out)),
     )
 
 

@@ -12,7 +12,7 @@ from facepass.schemas.ids import SessionIdField
 from facepass.schemas.photo_errors import photo_error_message
 from facepass.search_api.http import SessionInPath
 from facepass.search_api.parts import Parts
-from facepass.storage.reads import ListedPhoto, list_photos
+from facepass.storage.reads import PhotoRow, list_photos
 
 Endpoint = Callable[[SessionIdField, PhotoListParameters], Awaitable[Response]]
 
@@ -45,14 +45,14 @@ def photos_endpoint(parts: Parts) -> Endpoint:
     return photos
 
 
-def _photo(photo: ListedPhoto) -> dict[str, object]:
+def _photo(photo: PhotoRow) -> dict[str, object]:
     return {
         "photo_id": photo.photo_id,
         "state": photo.state,
         "error": photo.error and {"code": photo.error, "message": photo_error_message(photo.error)},
         "attempts": photo.attempts,
         "next_attempt_at": photo.next_attempt_at,
-        "faces": photo.faces,
+        "faces": photo.faces_stored,
         "faces_detected": photo.faces_detected,
         "left_out": [
             {

@@ -17,7 +17,7 @@ from facepass.search_api.sessions.session_info import (
     info_endpoint,
     validate_endpoint,
 )
-from facepass.storage.writes import read_counts
+from facepass.storage.reads import read_counts
 
 READ_ERRORS = (ErrorCode.INVALID_ID, ErrorCode.INTERNAL, ErrorCode.DATABASE_UNAVAILABLE)
 """What every route about a session may answer."""

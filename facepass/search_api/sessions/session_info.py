@@ -12,7 +12,7 @@ from facepass.schemas.ids import SessionId, SessionIdField
 from facepass.search_api.access import Guard, refusal
 from facepass.search_api.http import STATUSES, SessionInPath
 from facepass.search_api.parts import Parts
-from facepass.storage.reads import Session, look_up_session
+from facepass.storage.reads import SessionRow, read_session
 
 Endpoint = Callable[[Request, SessionIdField], Awaitable[Response]]
 
@@ -53,13 +53,12 @@ def facepass_status_endpoint(parts: Parts, guard: Guard) -> Endpoint:
         session, refused = await _look_up(parts, guard, request, session_id)
         if refused is not None and refused.code is ErrorCode.SESSION_NOT_FOUND:
             raise refused
-        counts = session.counts
         return _answer(
             FacepassStatus(
                 facepass_enabled=refused is None,
-                indexed=counts.photo_count > 0,
-                photo_count=counts.photo_count,
-                pending=counts.pending,
+                indexed=session.photo_count > 0,
+                photo_count=session.photo_count,
+                pending=session.pending,
             )
         )
 
@@ -68,25 +67,24 @@ def facepass_status_endpoint(parts: Parts, guard: Guard) -> Endpoint:
 
 async def _look_up(
     parts: Parts, guard: Guard, request: Request, session_id: SessionId
-) -> tuple[Session, PermanentError | None]:
+) -> tuple[SessionRow, PermanentError | None]:
     """The session, and why guests may not use it."""
     structlog.contextvars.bind_contextvars(session_id=session_id)
     await guard.check_guest(request, session_id)
-    session = await look_up_session(parts.store, session_id)
-    return session, refusal(session.counts, parts.access.unannounced)
+    session = await read_session(parts.store, session_id)
+    return session, refusal(session, parts.access.unannounced)
 
 
-def _body(session: Session) -> SessionBody:
-    counts = session.counts
+def _body(session: SessionRow) -> SessionBody:
     return SessionBody(
-        id=counts.session_id,
+        id=session.session_id,
         name=session.name,
         studio_id=session.studio_id,
         facepass_enabled=True,
-        photo_count=counts.photo_count,
-        face_count=counts.face_count,
-        last_indexed=counts.last_indexed,
-        revision=counts.revision,
+        photo_count=session.photo_count,
+        face_count=session.face_count,
+        last_indexed=session.last_indexed,
+        revision=session.revision,
     )
 
 

@@ -306,12 +306,6 @@ FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[]) 
 WHERE r.generation = %(generation)s AND r.session_id = e.session_id AND r.photo_id = e.photo_id
     AND r.state = 'failed' AND r.occurred_at = e.at AND r.first_failed_at IS NOT NULL
 
--- name: read_counts
--- A session's row of the ledger.
-SELECT
-    s.facepass_enabled, coalesce(g.revision, 0), coalesce(g.pending, 0), coalesce(g.indexed, 0),
-    coalesce(g.no_face, 0), coalesce(g.filtered, 0), coalesce(g.failed, 0), coalesce(g.deleted, 0),
-    coalesce(g.photo_count, 0), coalesce(g.face_count, 0), g.last_indexed
-FROM sessions AS s
-LEFT JOIN session_generations AS g ON g.session_id = s.session_id AND g.generation = %(generation)s
-WHERE s.session_id = %(session)s
+-- name: forget_receipts
+-- Receipts that nobody waits for any more.
+DELETE FROM deletion_receipts WHERE applied_at < clock_timestamp() - make_interval(secs => %(kept_seconds)s)

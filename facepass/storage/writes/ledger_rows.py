@@ -7,16 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ids import UPLOADS_PREFIX, PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.storage.database import Connection
 from facepass.storage.statements import load_statements
-from facepass.storage.writes.photo_rules import PhotoRow
+from facepass.storage.writes.photo_rules import LedgerRow
 
 STATEMENTS = load_statements("writes")
-
-UPLOADS_PREFIX = "facepass-uploads/"
-"""Keys of photos that came by HTTP begin with this, and no others do."""
 
 Key = tuple[SessionId, PhotoId]
 
@@ -32,7 +29,7 @@ class LedgerRows:
         now: the database's time.
     """
 
-    photos: dict[Key, PhotoRow]
+    photos: dict[Key, LedgerRow]
     uploads: Mapping[Key, str]
     revisions: Mapping[SessionId, int | None]
     now: datetime
@@ -72,10 +69,10 @@ async def read_rows(connection: Connection, generation: int, photos: Iterable[Ke
     )
 
 
-def _photo_row(row: Sequence[Any]) -> PhotoRow:
+def _photo_row(row: Sequence[Any]) -> LedgerRow:
     if row[0] is None:
-        return PhotoRow(fence=row[9])
-    return PhotoRow(
+        return LedgerRow(fence=row[9])
+    return LedgerRow(
         state=PhotoState(row[0]),
         occurred_at=row[1],
         revision=row[2],
@@ -101,7 +98,7 @@ class _Moves:
 
 
 async def write_counters(
-    connection: Connection, generation: int, before: LedgerRows, after: Mapping[Key, PhotoRow]
+    connection: Connection, generation: int, before: LedgerRows, after: Mapping[Key, LedgerRow]
 ) -> None:
     """Move the counters and revisions of all sessions of `after`: the photos that change, with their new rows."""
     moves = _moves(before, after)
@@ -120,7 +117,7 @@ async def write_counters(
     await connection.execute(STATEMENTS["write_ledgers"], columns)
 
 
-def _moves(before: LedgerRows, after: Mapping[Key, PhotoRow]) -> dict[SessionId, _Moves]:
+def _moves(before: LedgerRows, after: Mapping[Key, LedgerRow]) -> dict[SessionId, _Moves]:
     moves: dict[SessionId, _Moves] = {}
     for key, new in after.items():
         session = key[0]

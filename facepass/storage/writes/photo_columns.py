@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.faces import Face, LeftOutFace, PhotoFaces
 from facepass.schemas.photo_events import PhotoOutcome
-from facepass.storage.writes.photo_rules import PhotoRow
+from facepass.storage.writes.photo_rules import LedgerRow
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
@@ -40,7 +40,7 @@ _STAMPS = struct.Struct(">iqiq")
 K = TypeVar("K")
 
 
-def result_columns(rows: Mapping[K, PhotoRow], outcomes: Mapping[K, PhotoOutcome]) -> dict[str, Any]:
+def result_columns(rows: Mapping[K, LedgerRow], outcomes: Mapping[K, PhotoOutcome]) -> dict[str, Any]:
     """The columns of `rows`, in their order; `outcomes` of those that are no longer pending."""
     ordered = list(rows.values())
     results = [outcomes.get(key) for key in rows]

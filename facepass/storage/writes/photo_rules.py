@@ -20,7 +20,7 @@ LONGEST_RETRY = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhotoRow:
+class LedgerRow:
     """What the database holds of a photo for one generation: its row, or that there is none, and its fence.
 
     Attributes:
@@ -70,7 +70,7 @@ _FENCED = Unchanged(effect=Effect.FENCED, code=ErrorCode.FENCED)
 _NEEDS_TIME = Unchanged(effect=Effect.FENCED, code=ErrorCode.OCCURRED_AT_REQUIRED)
 
 
-def judge_processing(row: PhotoRow, event: PhotoIndexed) -> Unchanged | None:
+def judge_processing(row: LedgerRow, event: PhotoIndexed) -> Unchanged | None:
     """Why there is nothing to do for `event`; None if the photo must be fetched and its faces written.
 
     An event that the row already rests on passes even without an `occurred_at` of its own: it passed its fence
@@ -87,12 +87,12 @@ def judge_processing(row: PhotoRow, event: PhotoIndexed) -> Unchanged | None:
     return None
 
 
-def judge_registration(row: PhotoRow, event: PhotoIndexed) -> Unchanged | None:
+def judge_registration(row: LedgerRow, event: PhotoIndexed) -> Unchanged | None:
     """Why `event` is not registered as pending; None if it is: only a newer one makes a photo pending (again)."""
     return judge_processing(row, event) or (_DUPLICATE if row.rests_on(event) else None)
 
 
-def apply_registration(row: PhotoRow, event: PhotoIndexed) -> PhotoRow:
+def apply_registration(row: LedgerRow, event: PhotoIndexed) -> LedgerRow:
     """The row once `event` is registered: stamp and stored faces stay."""
     return replace(
         row,
@@ -105,8 +105,8 @@ def apply_registration(row: PhotoRow, event: PhotoIndexed) -> PhotoRow:
 
 
 def apply_outcome(
-    row: PhotoRow, outcome: PhotoOutcome, *, revision: int, now: datetime, retry_hours: float, spread: float
-) -> PhotoRow | Unchanged:
+    row: LedgerRow, outcome: PhotoOutcome, *, revision: int, now: datetime, retry_hours: float, spread: float
+) -> LedgerRow | Unchanged:
     """The row after `outcome`. Unchanged, if `judge_processing` stops its event or it says nothing new.
 
     A photo that failed stays failed when the same event fails again, in the same way or for now only: a redelivery
@@ -149,7 +149,7 @@ def _pause(attempts: int) -> timedelta:
     return min(FIRST_RETRY * float(1 << doublings), LONGEST_RETRY)
 
 
-def _with_faces(row: PhotoRow, outcome: PhotoOutcome) -> PhotoRow:
+def _with_faces(row: LedgerRow, outcome: PhotoOutcome) -> LedgerRow:
     found = outcome.found
     if found is None:
         return replace(row, faces_stored=0, faces_detected=0, confidence=None)
@@ -171,7 +171,7 @@ class Written:
 
 
 def answer(
-    photo: PhotoEvent, row: PhotoRow, *, generation: int, revision: int, unchanged: Unchanged | None = None
+    photo: PhotoEvent, row: LedgerRow, *, generation: int, revision: int, unchanged: Unchanged | None = None
 ) -> Written:
     """What became of `photo`, of which `row` is the row as it is now.
 
@@ -181,7 +181,7 @@ def answer(
     """
     effect, event = unchanged.effect if unchanged else Effect.WRITTEN, photo.event
     fenced = effect is Effect.FENCED
-    about = PhotoRow(revision=revision, error=unchanged.code) if unchanged and fenced else row
+    about = LedgerRow(revision=revision, error=unchanged.code) if unchanged and fenced else row
     # Not validated: all of it comes from an event that was, or from the database.
     update = IndexUpdate.model_construct(
         session_id=event.session_id,

@@ -20,7 +20,7 @@ from facepass.storage.writes.ledger_rows import (
 )
 from facepass.storage.writes.photo_columns import encode_faces, result_columns
 from facepass.storage.writes.photo_rules import (
-    PhotoRow,
+    LedgerRow,
     Unchanged,
     Written,
     answer,
@@ -57,7 +57,7 @@ class _Changed:
         outcomes: their newest results; none of a photo that is still pending.
     """
 
-    rows: dict[Key, PhotoRow] = field(default_factory=dict)
+    rows: dict[Key, LedgerRow] = field(default_factory=dict)
     events: dict[Key, PhotoEvent] = field(default_factory=dict)
     outcomes: dict[Key, PhotoOutcome] = field(default_factory=dict)
 

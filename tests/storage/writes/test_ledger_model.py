@@ -17,11 +17,11 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, PhotoState
 from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings
+from facepass.storage.reads import read_counts
 from facepass.storage.writes import (
     claim_overdue,
     delete_photo,
     delete_session,
-    read_counts,
     register_photos,
     save_photos,
     triage_photos,

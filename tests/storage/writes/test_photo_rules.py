@@ -11,7 +11,7 @@ from facepass.schemas.ledger import Effect, PhotoState
 from facepass.storage.writes.photo_rules import (
     FIRST_RETRY,
     LONGEST_RETRY,
-    PhotoRow,
+    LedgerRow,
     Unchanged,
     apply_outcome,
     apply_registration,
@@ -25,8 +25,8 @@ TERMINAL = [PhotoState.INDEXED, PhotoState.NO_FACE, PhotoState.FILTERED]
 OPEN = [PhotoState.PENDING, PhotoState.FAILED]
 
 
-def _row(state: PhotoState | None, seconds: float | None, fence: float | None = None) -> PhotoRow:
-    return PhotoRow(
+def _row(state: PhotoState | None, seconds: float | None, fence: float | None = None) -> LedgerRow:
+    return LedgerRow(
         state=state,
         occurred_at=None if seconds is None else at(seconds),
         fence=None if fence is None else at(fence),
@@ -90,7 +90,9 @@ def test_an_event_without_a_time_that_is_registered_already_is_processed_despite
     )
 
 
-def _apply(row: PhotoRow, state: PhotoState, *, now: float = 0, error: ErrorCode | None = None) -> PhotoRow | None:
+def _apply(
+    row: LedgerRow, state: PhotoState, *, now: float = 0, error: ErrorCode | None = None
+) -> LedgerRow | None:
     """The row after an outcome; None if it stays as it is."""
     after = apply_outcome(
         row, outcome(PHOTO, state, error=error), revision=7, now=at(now), retry_hours=24, spread=1.0
@@ -102,14 +104,14 @@ def _apply(row: PhotoRow, state: PhotoState, *, now: float = 0, error: ErrorCode
 
 
 def test_registering_keeps_stamp_and_faces() -> None:
-    row = PhotoRow(
+    row = LedgerRow(
         state=PhotoState.INDEXED, occurred_at=at(1), revision=4, faces_stored=2, faces_detected=3, attempts=5
     )
     assert apply_registration(row, EVENT) == replace(row, state=PhotoState.PENDING, occurred_at=at(10), attempts=0)
 
 
 def test_a_transient_failure_keeps_stamp_and_faces_and_is_tried_again_later_and_later() -> None:
-    row = PhotoRow(state=PhotoState.PENDING, occurred_at=at(10), revision=4, faces_stored=2, faces_detected=3)
+    row = LedgerRow(state=PhotoState.PENDING, occurred_at=at(10), revision=4, faces_stored=2, faces_detected=3)
     pauses = []
     for attempt in range(1, 13):
         after = _apply(row, PhotoState.PENDING, now=attempt)
@@ -125,7 +127,9 @@ def test_a_transient_failure_keeps_stamp_and_faces_and_is_tried_again_later_and_
 
 
 def test_a_photo_that_fails_for_longer_than_the_retry_hours_is_failed() -> None:
-    row = PhotoRow(state=PhotoState.PENDING, occurred_at=at(10), first_failed_at=at(0), faces_stored=2, attempts=3)
+    row = LedgerRow(
+        state=PhotoState.PENDING, occurred_at=at(10), first_failed_at=at(0), faces_stored=2, attempts=3
+    )
     almost = _apply(row, PhotoState.PENDING, now=timedelta(hours=24).total_seconds() - 1)
     after = _apply(row, PhotoState.PENDING, now=timedelta(hours=24).total_seconds())
     assert almost is not None and almost.state is PhotoState.PENDING
@@ -135,7 +139,7 @@ def test_a_photo_that_fails_for_longer_than_the_retry_hours_is_failed() -> None:
 
 
 def test_a_failed_photo_is_never_made_pending_by_its_own_event() -> None:
-    row = PhotoRow(state=PhotoState.FAILED, occurred_at=at(10), error=ErrorCode.DAMAGED_IMAGE, attempts=1)
+    row = LedgerRow(state=PhotoState.FAILED, occurred_at=at(10), error=ErrorCode.DAMAGED_IMAGE, attempts=1)
     assert _apply(row, PhotoState.PENDING) is None
     assert _apply(row, PhotoState.FAILED, error=ErrorCode.DAMAGED_IMAGE) is None
     other = _apply(row, PhotoState.FAILED, error=ErrorCode.PHOTO_NOT_FOUND)
@@ -146,7 +150,7 @@ def test_a_failed_photo_is_never_made_pending_by_its_own_event() -> None:
 
 
 def test_a_newer_event_starts_its_own_count_of_attempts_and_failures() -> None:
-    row = PhotoRow(state=PhotoState.PENDING, occurred_at=at(1), attempts=9, first_failed_at=at(-100_000))
+    row = LedgerRow(state=PhotoState.PENDING, occurred_at=at(1), attempts=9, first_failed_at=at(-100_000))
     after = _apply(row, PhotoState.PENDING)
     assert after is not None
     assert (after.state, after.attempts, after.first_failed_at) == (PhotoState.PENDING, 1, at(0))

@@ -28,12 +28,12 @@ from facepass.schemas.ledger import Effect, PhotoState, UpdateStatus
 from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.generations import open_store
+from facepass.storage.reads import read_counts
 from facepass.storage.writes import (
     Written,
     claim_overdue,
     delete_photo,
     delete_session,
-    read_counts,
     register_photos,
     save_photos,
     triage_photos,

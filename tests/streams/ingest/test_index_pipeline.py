@@ -25,7 +25,7 @@ from facepass.schemas.photo_events import PhotoEvent
 from facepass.schemas.settings import DatabaseSettings, IngestSettings, PhotoStoreSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
-from facepass.storage.photos.photo_store import PhotoStore, StoredPhoto, open_photo_store
+from facepass.storage.photos import PhotoStore, StoredPhoto, open_photo_store
 from facepass.storage.writes import register_photos
 from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
 from facepass.streams.ingest import preparation

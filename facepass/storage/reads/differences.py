@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Part(StrEnum):
-    """Which comparison found it."""
+class Compared(StrEnum):
+    """What is compared with the rows that the events should have left."""
 
     LEDGER = "ledger"
     TOPICS = "topics"
@@ -17,13 +17,14 @@ class Difference:
     """One difference. Holds ids, numbers and times; never a vector.
 
     Attributes:
+        compared: which comparison found it.
         where: the place: a session, a photo, a record, a replica.
         what: which of its values.
         expected, found: the value as it should be, and as it is.
         remedy: what to do about it.
     """
 
-    part: Part
+    compared: Compared
     where: str
     what: str
     expected: str
@@ -31,6 +32,6 @@ class Difference:
     remedy: str
 
     @property
-    def key(self) -> tuple[Part, str, str]:
+    def key(self) -> tuple[Compared, str, str]:
         """The same for the same difference seen twice, whatever the values were by then."""
-        return self.part, self.where, self.what
+        return self.compared, self.where, self.what

@@ -6,39 +6,37 @@ then, and that alone is enough. Nobody who waits holds a connection.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from facepass.schemas.errors import ErrorCode, FacePassError
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoState, UpdateStatus
+from facepass.schemas.ledger import UpdateStatus
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import index_calls_waiting, index_outcomes_total
-from facepass.storage import Store, load_statements
+from facepass.storage import Store
+from facepass.storage.reads import PhotoRow, read_photos
 
 _log = get_logger(__name__)
-
-_STATEMENTS = load_statements("outcomes")
 
 _FIRST_LOOK_SECONDS = 1.0
 _LONGEST_LOOK_SECONDS = 5.0
 """Between two looks into the ledger: the pauses grow by half each time."""
 
-_SETTLED = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED, UpdateStatus.FAILED)
+_TERMINAL = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED, UpdateStatus.FAILED)
 _GONE = (UpdateStatus.FENCED, UpdateStatus.DELETED, UpdateStatus.SESSION_DELETED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class PhotoResult:
     """What became of a photo's event, or of a newer one.
 
     Attributes:
         status: `indexed`, `no_face`, `filtered`, `failed` or `fenced`.
-        revision: of the session; a search at it sees the outcome. 0 of a fenced photo.
+        revision: of the session; a search at it sees the result. 0 of a fenced photo.
         faces_detected: with those that the quality gate left out.
         confidence: of the most confident face.
         code: the error's, if there is one.
@@ -51,78 +49,34 @@ class Outcome:
     code: ErrorCode | None = None
 
 
-FENCED = Outcome(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENCED)
+FENCED = PhotoResult(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENCED)
 """Of every event that a deletion covers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownPhoto:
-    """What the ledger says of one photo.
-
-    Attributes:
-        state: None if it was never heard of.
-        occurred_at: of the newest event that its row rests on.
-        attempts: of that event.
-        s3_key: of its newest event; None also for a deleted one.
-        fence: the later of the photo's and its session's.
-        outcome: what became of it; None while it is pending, or if there is no row.
-    """
-
-    state: PhotoState | None
-    occurred_at: datetime | None
-    attempts: int | None
-    s3_key: str | None
-    fence: datetime | None
-    outcome: Outcome | None
-
-    def fenced(self, occurred_at: datetime) -> bool:
-        """Whether a deletion covers an event of that time."""
-        return self.fence is not None and self.fence >= occurred_at
-
-    def outcome_of(self, occurred_at: datetime) -> Outcome | None:
-        """What became of an event of that time; None if nothing yet."""
-        if self.fenced(occurred_at):
-            return FENCED
-        if self.occurred_at is None or self.occurred_at < occurred_at:
-            return None
-        return self.outcome
-
-
-async def read_photos(
-    store: Store, session_id: SessionId, photo_ids: Iterable[PhotoId]
-) -> dict[PhotoId, KnownPhoto]:
-    """What the ledger says of each of some photos of a session; one query.
-
-    Raises: as `Database.transaction`.
-    """
-    values = {"generation": store.generation.number, "session": session_id, "photos": list(photo_ids)}
-    async with store.database.transaction() as connection:
-        rows = await (await connection.execute(_STATEMENTS["read"], values, binary=True)).fetchall()
-    return {PhotoId(row[0]): _known(row) for row in rows}
-
-
-def _known(row: Sequence[Any]) -> KnownPhoto:
-    _, state, occurred_at, attempts, s3_key, fence, revision, faces_detected, confidence, error = row
-    outcome = None
-    if state is not None and state in _SETTLED:
-        outcome = Outcome(
-            status=UpdateStatus(state),
-            revision=revision,
-            faces_detected=faces_detected,
-            confidence=confidence,
-            code=None if error is None else ErrorCode(error),
-        )
-    return KnownPhoto(
-        state=None if state is None else PhotoState(state),
-        occurred_at=occurred_at,
-        attempts=attempts,
-        s3_key=s3_key,
-        fence=fence,
-        outcome=outcome,
+def stored_result(photo: PhotoRow) -> PhotoResult | None:
+    """What became of the event that a photo's row rests on; None while it is pending, or if there is no row."""
+    status = None if photo.state is None else UpdateStatus(photo.state)
+    if status not in _TERMINAL:
+        return None
+    return PhotoResult(
+        status=status,
+        revision=photo.revision,
+        faces_detected=photo.faces_detected,
+        confidence=photo.confidence,
+        code=None if photo.error is None else ErrorCode(photo.error),
     )
 
 
-class Outcomes:
+def _result_of(photo: PhotoRow, occurred_at: datetime) -> PhotoResult | None:
+    """What became of an event of that time, or of a newer one; None if nothing yet."""
+    if photo.fenced(occurred_at):
+        return FENCED
+    if photo.occurred_at is None or photo.occurred_at < occurred_at:
+        return None
+    return stored_result(photo)
+
+
+class PhotoResults:
     """Hands the updates of this process to the calls that wait here."""
 
     def __init__(self, store: Store) -> None:
@@ -153,20 +107,20 @@ class Outcomes:
 
 
 class Waiting:
-    """One call's wait. Made by `Outcomes.waiting`."""
+    """One call's wait. Made by `PhotoResults.waiting`."""
 
     def __init__(self, store: Store, session_id: SessionId, times: Mapping[PhotoId, datetime]) -> None:
         self._store = store
         self._session_id = session_id
         self._open = dict(times)
-        self._arrived: dict[PhotoId, Outcome] = {}
+        self._arrived: dict[PhotoId, PhotoResult] = {}
         self._changed = asyncio.Event()
         self._pause = _FIRST_LOOK_SECONDS
         self._look_at = time.monotonic() + self._pause
 
     @property
     def over(self) -> bool:
-        """Whether every photo's outcome has been handed out."""
+        """Whether every photo's result has been handed out."""
         return not self._open and not self._arrived
 
     def note(self, update: IndexUpdate) -> None:
@@ -178,8 +132,8 @@ class Waiting:
         elif update.photo_id in self._open:
             self._take(update.photo_id, update)
 
-    async def more(self, until: float) -> dict[PhotoId, Outcome]:
-        """Wait for outcomes, at most until `until` on `time.monotonic`; those that came since the last call."""
+    async def more(self, until: float) -> dict[PhotoId, PhotoResult]:
+        """Wait for results, at most until `until` on `time.monotonic`; those that came since the last call."""
         while not self._arrived and self._open and (now := time.monotonic()) < until:
             try:
                 async with asyncio.timeout(min(until, max(self._look_at, now)) - now):
@@ -195,20 +149,20 @@ class Waiting:
         if update.occurred_at < self._open[photo_id]:
             return
         if update.status in _GONE:
-            self._settle(photo_id, FENCED, "update")
-        elif update.status in _SETTLED and update.generation == self._store.generation.number:
-            settled = Outcome(
+            self._arrive(photo_id, FENCED, "update")
+        elif update.status in _TERMINAL and update.generation == self._store.generation.number:
+            result = PhotoResult(
                 status=update.status,
                 revision=update.revision,
                 faces_detected=update.faces_detected,
                 confidence=update.confidence,
                 code=update.code,
             )
-            self._settle(photo_id, settled, "update")
+            self._arrive(photo_id, result, "update")
 
-    def _settle(self, photo_id: PhotoId, outcome: Outcome, source: str) -> None:
+    def _arrive(self, photo_id: PhotoId, result: PhotoResult, source: str) -> None:
         del self._open[photo_id]
-        self._arrived[photo_id] = outcome
+        self._arrived[photo_id] = result
         index_outcomes_total.labels(source=source).inc()
         self._changed.set()
 
@@ -222,7 +176,7 @@ class Waiting:
         else:
             for photo_id, photo in known.items():
                 # an update may have come while the ledger was read
-                if photo_id in self._open and (outcome := photo.outcome_of(self._open[photo_id])):
-                    self._settle(photo_id, outcome, "ledger")
+                if photo_id in self._open and (result := _result_of(photo, self._open[photo_id])):
+                    self._arrive(photo_id, result, "ledger")
         self._pause = min(self._pause * 1.5, _LONGEST_LOOK_SECONDS)
         self._look_at = time.monotonic() + self._pause
