@@ -2,6 +2,8 @@
 
 Every door first locks the rows of its sessions (`lock_sessions`), so that a session's revisions commit in order
 and its counters stay exact. Call them only when fetch and inference are done: the lock is held to the commit.
+What only reads is elsewhere, but for `read_rows`, with which every door begins, and `triage_photos`, which answers
+for `save_photos` before the work.
 """
 
 from facepass.storage.writes.announcements import update_session
