@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from facepass import __version__
 from facepass.schemas.errors import FacePassError
-from facepass.schemas.http.search_bodies import HealthAnswer, ReadyAnswer
+from facepass.schemas.http.probe_bodies import HealthAnswer, ReadyAnswer
 from facepass.search_api.parts import Parts
 from facepass.storage import Database
 

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
-from facepass.schemas.http.search_bodies import ErrorBody
+from facepass.schemas.http.body import ErrorBody
 
 STATUSES = {
     ErrorCode.NO_FACE: 400,

@@ -6,6 +6,7 @@ import numpy as np
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Box, Embedding, FoundFace, LeftOutFace, Quality, SelfieFaces
+from facepass.schemas.http.body import BoxBody
 from facepass.schemas.http.explain_bodies import (
     ExplainedFace,
     ExplainedPhoto,
@@ -14,7 +15,7 @@ from facepass.schemas.http.explain_bodies import (
     QualityBody,
     SelfieFaceBody,
 )
-from facepass.schemas.http.search_bodies import BoxBody, WarningBody
+from facepass.schemas.http.search_bodies import WarningBody
 from facepass.schemas.http.session_bodies import LeftOutFaceBody, PhotoErrorBody
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.photo_errors import photo_error_message

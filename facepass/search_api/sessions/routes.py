@@ -5,8 +5,14 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.http.search_bodies import ErrorBody, SessionStatus
-from facepass.schemas.http.session_bodies import FacepassStatus, PhotoList, SessionBody, SessionValidation
+from facepass.schemas.http.body import ErrorBody
+from facepass.schemas.http.session_bodies import (
+    FacepassStatus,
+    PhotoList,
+    SessionBody,
+    SessionStatus,
+    SessionValidation,
+)
 from facepass.search_api.access import ADMISSION_ERRORS, GUEST_ERRORS, KEY_ERRORS, Guard
 from facepass.search_api.http import SessionInPath, documented
 from facepass.search_api.parts import Parts
