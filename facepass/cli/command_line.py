@@ -20,7 +20,8 @@ from facepass.cli.keys import keys
 from facepass.cli.unknown_settings import unknown_settings
 from facepass.cli.verify import verify
 from facepass.local import KafkaKind
-from facepass.schemas.errors import ErrorCode, FacePassError
+from facepass.schemas.error_table import ERROR_TABLE
+from facepass.schemas.errors import FacePassError
 from facepass.schemas.ids import PhotoId, SessionId, check_id
 from facepass.schemas.logs import set_up_logs
 from facepass.schemas.settings import (
@@ -48,12 +49,6 @@ app.add_typer(keys, name="keys")
 app.command()(bench)
 app.command()(verify)
 
-_HINTS = {
-    ErrorCode.BROKER_UNAVAILABLE: "Is Kafka running where FACEPASS_KAFKA says? `facepass doctor` looks.",
-    ErrorCode.DATABASE_UNAVAILABLE: "Is PostgreSQL running where FACEPASS_DATABASE says? `facepass doctor` looks.",
-}
-"""What to do about failures whose own message cannot know which setting led there."""
-
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the HTTP API.")]
 SessionArgument = Annotated[str, typer.Argument(help="The session's id.", metavar="SESSION")]
@@ -74,7 +69,8 @@ def main() -> None:
     try:
         app()
     except FacePassError as error:
-        hint = f" {_HINTS[error.code]}" if error.code in _HINTS else ""
+        entry = ERROR_TABLE.get(error.code)
+        hint = f" {entry.hint}" if entry and entry.hint else ""
         print(f"facepass: {error.message} [{error.code}]{hint}", file=sys.stderr)
         sys.exit(exit_status(error))
 

@@ -7,7 +7,6 @@ from facepass.search_api.http.api_docs import DocumentedApp, add_docs
 from facepass.search_api.http.concurrency_limit import Slots
 from facepass.search_api.http.errors import (
     RETRY_AFTER_DETAIL,
-    STATUSES,
     answer_errors,
     documented,
     error_body,
@@ -30,7 +29,6 @@ __all__ = [
     "FORM_OVERHEAD_BYTES",
     "PREFIXES",
     "RETRY_AFTER_DETAIL",
-    "STATUSES",
     "BoundedReads",
     "DocumentedApp",
     "DrainRefused",

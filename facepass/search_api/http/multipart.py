@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, PermanentError, invalid_input
 from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchParameters
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def checked_fields(fields: Mapping[str, str], model: type[_Fields]) -> _Fields:
     try:
         return model.model_validate(fields)
     except ValidationError as exc:
-        raise invalid_parameter(exc) from exc
+        raise invalid_input(exc) from exc
 
 
 def _parser(content_type: str, form: "_Form") -> MultipartParser:
@@ -229,15 +229,6 @@ class _Form:
 
     def _end(self) -> None:
         self._complete = True
-
-
-def invalid_parameter(exc: ValidationError) -> PermanentError:
-    """The first thing that is wrong with the fields, in our words and without their content."""
-    first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    present = first["type"] != "missing"
-    code = ErrorCode.INVALID_ID if name.endswith("_id") and present else ErrorCode.INVALID_PARAMETER
-    return PermanentError(code, f"{name}: {first['msg']}", field=name)
 
 
 def _too_large(max_bytes: int) -> PermanentError:

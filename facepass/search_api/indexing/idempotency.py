@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from fastapi import Request, Response
 
 from facepass.schemas.callers import Caller
+from facepass.schemas.error_table import ERROR_TABLE
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import idempotent_replays_total
-from facepass.search_api.http import STATUSES, error_body
+from facepass.search_api.http import error_body
 from facepass.search_api.parts import Parts
 from facepass.storage.callers import Claim, KeptAnswer, claim_key
 
@@ -33,8 +34,6 @@ _REPLAYED = "Idempotent-Replayed"
 
 _SPARE_SECONDS = 60.0
 """What a call may take longer than planned before its process counts as dead."""
-
-_SERVER_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +133,10 @@ async def _settle(claim: Claim, answer: KeptAnswer | None) -> None:
 
 
 def _kept_error(error: FacePassError) -> KeptAnswer | None:
-    status = STATUSES.get(error.code, _SERVER_ERROR)
-    if status >= _SERVER_ERROR or isinstance(error, TransientError):
+    entry = ERROR_TABLE.get(error.code)
+    if entry is None or not entry.clients_fault or isinstance(error, TransientError):
         return None
-    return KeptAnswer(status=status, body=error_body(error).model_dump(mode="json"), headers={})
+    return KeptAnswer(status=entry.status, body=error_body(error).model_dump(mode="json"), headers={})
 
 
 def as_response(answer: KeptAnswer) -> Response:

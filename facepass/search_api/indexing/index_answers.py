@@ -3,21 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from facepass.schemas.error_table import photo_message
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.http.index_bodies import BatchAnswer, BatchError, BatchProgress, IndexAnswer
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.ledger import UpdateStatus
-from facepass.schemas.photo_errors import photo_error_message
 from facepass.use_cases import Outcome
 
 _NO_FACE = (UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
-
-_MESSAGES = {
-    ErrorCode.NO_FACE: "no face was found in the photo",
-    ErrorCode.FILTERED: "the photo has faces, but none good enough to search for",
-    ErrorCode.FENCED: "the photo or its session was deleted",
-    ErrorCode.PENDING: "the photo is not indexed yet; FacePass goes on with it",
-}
 
 
 def index_answer(photo_id: PhotoId, outcome: Outcome) -> IndexAnswer:
@@ -42,7 +35,7 @@ def _refusal(photo_id: PhotoId, outcome: Outcome) -> FacePassError:
     kind = TransientError if code is ErrorCode.STORE_UNAVAILABLE else PermanentError
     return kind(
         code,
-        _message(code),
+        photo_message(code),
         photo_id=photo_id,
         faces_detected=outcome.faces_detected,
         revision=outcome.revision,
@@ -53,10 +46,6 @@ def _code(outcome: Outcome) -> ErrorCode:
     if outcome.status in _NO_FACE:
         return ErrorCode(outcome.status)
     return outcome.code or ErrorCode.INTERNAL
-
-
-def _message(code: ErrorCode) -> str:
-    return _MESSAGES.get(code) or photo_error_message(code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,4 +98,4 @@ class Batch:
             return BatchError(photo_id=photo_id, code=refusal.code, message=refusal.message)
         outcome = self.settled.get(photo_id)
         code = ErrorCode.PENDING if outcome is None else _code(outcome)
-        return BatchError(photo_id=photo_id, code=code, message=_message(code))
+        return BatchError(photo_id=photo_id, code=code, message=photo_message(code))

@@ -7,7 +7,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from facepass.embedding import read_checked_header
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, PermanentError, invalid_input
 from facepass.schemas.events import MAX_S3_KEY_BYTES
 from facepass.schemas.http.index_bodies import PhotoToIndex, PhotoToUpload
 from facepass.schemas.ids import PhotoId, SessionId
@@ -94,7 +94,7 @@ async def read_json(request: Request, model: type[M], *, max_bytes: int) -> M:
     try:
         return model.model_validate_json(body)
     except ValidationError as exc:
-        raise _invalid(exc) from exc
+        raise invalid_input(exc) from exc
 
 
 def check_s3_key(s3_key: str) -> None:
@@ -127,12 +127,3 @@ async def _read(request: Request, max_bytes: int) -> bytes:
 def _announced(request: Request) -> int | None:
     length = request.headers.get("content-length", "")
     return int(length) if length.isdecimal() else None
-
-
-def _invalid(exc: ValidationError) -> PermanentError:
-    """The first thing that is wrong with the body, and where; without its content."""
-    first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(map(str, first["loc"])) or "body"
-    is_id = bool(first["loc"]) and str(first["loc"][-1]).endswith("_id") and first["type"] != "missing"
-    code = ErrorCode.INVALID_ID if is_id else ErrorCode.INVALID_PARAMETER
-    return PermanentError(code, f"{place}: {first['msg']}", field=place)

@@ -17,11 +17,12 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import HTMLResponse
 
+from facepass.schemas.error_table import ERROR_TABLE
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import PageSettings
 from facepass.search_api.access import admit_session
-from facepass.search_api.http import STATUSES, SessionInPath, documented
+from facepass.search_api.http import SessionInPath, documented
 from facepass.search_api.page.assets import DETECTOR, LANGUAGES, Assets, detector_weights, media_type, read_assets
 from facepass.search_api.parts import Parts
 
@@ -100,7 +101,7 @@ async def _status(parts: Parts, session_id: SessionId) -> int:
     try:
         await admit_session(parts, session_id)
     except PermanentError as exc:
-        return STATUSES[exc.code]
+        return ERROR_TABLE[exc.code].status
     except TransientError:
         return HTTPStatus.OK  # the page says so, and tries again
     return HTTPStatus.OK

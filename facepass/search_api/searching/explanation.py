@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from facepass.schemas.error_table import photo_message
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Box, Embedding, FoundFace, LeftOutFace, Quality, SelfieFaces
 from facepass.schemas.http.body import BoxBody
@@ -18,7 +19,6 @@ from facepass.schemas.http.explain_bodies import (
 from facepass.schemas.http.search_bodies import WarningBody
 from facepass.schemas.http.session_bodies import LeftOutFaceBody, PhotoErrorBody
 from facepass.schemas.ledger import PhotoState
-from facepass.schemas.photo_errors import photo_error_message
 from facepass.schemas.similarity import cosine_from_similarity, similarity_from_cosine
 from facepass.search_api.searching.search_answers import box_body, warning_body
 from facepass.search_api.searching.selfies import Query
@@ -48,7 +48,7 @@ def explained_photo(
     """What is stored of the photo, each face compared with `query`."""
     least = cosine_from_similarity(threshold, operating_point)
     faces = [_face(face, query, threshold=least, operating_point=operating_point) for face in record.faces]
-    error = record.error and PhotoErrorBody(code=record.error, message=photo_error_message(record.error))
+    error = record.error and PhotoErrorBody(code=record.error, message=photo_message(record.error))
     return ExplainedPhoto(
         state=record.state,
         error=error or None,

@@ -6,10 +6,10 @@ from typing import Annotated
 import structlog
 from fastapi import Query, Response
 
+from facepass.schemas.error_table import photo_message
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.http.session_bodies import PhotoList, PhotoListParameters
 from facepass.schemas.ids import SessionIdField
-from facepass.schemas.photo_errors import photo_error_message
 from facepass.search_api.http import SessionInPath
 from facepass.search_api.parts import Parts
 from facepass.storage.reads import ListedPhoto, list_photos
@@ -49,7 +49,7 @@ def _photo(photo: ListedPhoto) -> dict[str, object]:
     return {
         "photo_id": photo.photo_id,
         "state": photo.state,
-        "error": photo.error and {"code": photo.error, "message": photo_error_message(photo.error)},
+        "error": photo.error and {"code": photo.error, "message": photo_message(photo.error)},
         "attempts": photo.attempts,
         "next_attempt_at": photo.next_attempt_at,
         "faces": photo.faces,

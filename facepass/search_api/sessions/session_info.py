@@ -6,11 +6,12 @@ import structlog
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from facepass.schemas.error_table import ERROR_TABLE
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.http.session_bodies import FacepassStatus, SessionBody, SessionValidation
 from facepass.schemas.ids import SessionId, SessionIdField
 from facepass.search_api.access import Guard, refusal
-from facepass.search_api.http import STATUSES, SessionInPath
+from facepass.search_api.http import SessionInPath
 from facepass.search_api.parts import Parts
 from facepass.storage.reads import Session, look_up_session
 
@@ -41,7 +42,7 @@ def validate_endpoint(parts: Parts, guard: Guard) -> Endpoint:
             return _answer(SessionValidation(valid=True, error=None, session=_body(session)))
         structlog.contextvars.bind_contextvars(code=str(refused.code))
         body = SessionValidation(valid=False, error=refused.message, session=None)
-        return _answer(body, STATUSES[refused.code])
+        return _answer(body, ERROR_TABLE[refused.code].status)
 
     return validate
 
