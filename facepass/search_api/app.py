@@ -10,11 +10,11 @@ from facepass import __version__
 from facepass.search_api.access import Guard, SecurityHeaders, add_cors
 from facepass.search_api.http import (
     PREFIXES,
+    ConcurrencyLimit,
     DocumentedApp,
     DrainRefused,
     RequestLog,
     SegmentPaths,
-    Slots,
     add_docs,
     answer_errors,
 )
@@ -79,7 +79,7 @@ def _with_threads(threads: ThreadPoolExecutor, guard: Guard, inner: Lifespan | N
 
 def _add_routes(app: FastAPI, parts: Parts, guard: Guard, threads: ThreadPoolExecutor) -> None:
     probes = probe_routes(parts)
-    slots = Slots(parts.settings.searches_at_once)
+    slots = ConcurrencyLimit(parts.settings.searches_at_once)
     # Built once and included under both prefixes: what they count, they count together.
     routers = [
         search_routes(parts, guard, threads, slots),

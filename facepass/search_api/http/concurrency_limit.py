@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from facepass.schemas.errors import ErrorCode, TransientError
 
 
-class Slots:
-    """At most `limit` slots are taken at a time. For one event loop: it has no lock."""
+class ConcurrencyLimit:
+    """At most so many are under way at a time. For one event loop: it has no lock."""
 
     def __init__(self, limit: int, *, what: str = "searches") -> None:
         self._limit = limit
@@ -16,10 +16,10 @@ class Slots:
 
     @contextmanager
     def taken(self, wanted: int = 1) -> Iterator[None]:
-        """Hold so many slots for the block; all there are, if more are wanted.
+        """Count as so many for the block; as all there may be, if more are wanted.
 
         Raises:
-            TransientError: `overloaded`, at once, if they are not free.
+            TransientError: `overloaded`, at once, if that is more than may be under way.
         """
         wanted = min(wanted, self._limit)
         if self._taken + wanted > self._limit:

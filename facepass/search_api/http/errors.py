@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from facepass.schemas.error_table import ERROR_TABLE
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError, invalid_input
 from facepass.schemas.http.body import ErrorBody
+from facepass.search_api.http.json_answers import json_answer
 
 RETRY_AFTER_DETAIL = "retry_after_seconds"
 """The detail of a `rate_limited` error that becomes its Retry-After: only the limit knows how long it takes."""
@@ -27,12 +28,7 @@ def error_response(error: FacePassError) -> Response:
         headers["Retry-After"] = str(retry_after)
     if entry.challenge:
         headers["WWW-Authenticate"] = entry.challenge
-    return Response(
-        error_body(error).model_dump_json(),
-        status_code=entry.status,
-        headers=headers,
-        media_type="application/json",
-    )
+    return json_answer(error_body(error), entry.status, headers)
 
 
 def error_body(error: FacePassError) -> ErrorBody:

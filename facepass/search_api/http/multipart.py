@@ -15,7 +15,6 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from facepass.schemas.errors import ErrorCode, PermanentError, invalid_input
-from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchParameters
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -39,28 +38,6 @@ class ImageForm:
 
     images: tuple[bytes, ...] = field(repr=False)
     fields: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchForm:
-    """A complete search request: the selfies' bytes as sent, and the checked fields."""
-
-    selfies: tuple[bytes, ...] = field(repr=False)
-    parameters: SearchParameters
-
-
-async def read_search_form(
-    content_type: str,
-    content_length: int | None,
-    chunks: AsyncIterator[bytes],
-    *,
-    max_bytes: int,
-) -> SearchForm:
-    """Read a search's body to its end: one to five selfies. Arguments and errors: see `read_image_form`."""
-    form = await read_image_form(
-        content_type, content_length, chunks, max_bytes=max_bytes, most_images=MAX_SELFIES
-    )
-    return SearchForm(selfies=form.images, parameters=checked_fields(form.fields, SearchParameters))
 
 
 async def read_image_form(

@@ -7,7 +7,7 @@ from facepass.search_api.indexing.call_metrics import measured
 from facepass.search_api.indexing.idempotency import as_response
 from facepass.search_api.indexing.photo_call import UPLOADS_AT_ONCE, index_wanted
 from facepass.search_api.indexing.routes import PHOTO_ERRORS, index_routes
-from facepass.search_api.indexing.wanted import Wanted, read_json, read_upload
+from facepass.search_api.indexing.wanted import Wanted
 
 __all__ = [
     "PHOTO_ERRORS",
@@ -17,6 +17,4 @@ __all__ = [
     "index_routes",
     "index_wanted",
     "measured",
-    "read_json",
-    "read_upload",
 ]

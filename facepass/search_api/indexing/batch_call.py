@@ -16,12 +16,12 @@ from facepass.schemas.http.index_bodies import BatchToIndex
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.logs import get_logger
 from facepass.search_api.access import Guard
-from facepass.search_api.http import Slots
+from facepass.search_api.http import ConcurrencyLimit, read_json
 from facepass.search_api.indexing.call_metrics import Measured, measured
 from facepass.search_api.indexing.event_stream import HEARTBEAT, EventStream, event, event_of_text, wants_events
 from facepass.search_api.indexing.idempotency import Call, Kept, as_response, hash_of, keeping, once, read_key
 from facepass.search_api.indexing.index_answers import Batch
-from facepass.search_api.indexing.wanted import BATCH_BODY_BYTES, check_s3_key, read_json
+from facepass.search_api.indexing.wanted import BATCH_BODY_BYTES, check_s3_key
 from facepass.search_api.parts import Parts
 from facepass.storage.callers import KeptAnswer
 from facepass.use_cases import Outcome, events, make_plan, read_photos
@@ -34,7 +34,9 @@ STEP_SECONDS = 10.0
 Steps = AsyncGenerator[Batch, None]
 
 
-def batch_endpoint(parts: Parts, guard: Guard, calls: Slots) -> Callable[[Request, Caller], Awaitable[Response]]:
+def batch_endpoint(
+    parts: Parts, guard: Guard, calls: ConcurrencyLimit
+) -> Callable[[Request, Caller], Awaitable[Response]]:
     """The route's function. `calls`: bounds the calls under way, together with other routes."""
 
     async def index_batch(request: Request, caller: Annotated[Caller, Depends(guard.limit_index())]) -> Response:

@@ -13,7 +13,7 @@ from facepass.schemas.ids import PhotoIdField, SessionIdField
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import index_calls_waiting
 from facepass.search_api.access import Guard
-from facepass.search_api.http import PhotoInPath, SessionInPath, Slots
+from facepass.search_api.http import ConcurrencyLimit, PhotoInPath, SessionInPath
 from facepass.search_api.indexing.call_metrics import measured
 from facepass.search_api.parts import Parts
 from facepass.use_cases import Receipt, Target, erase
@@ -22,7 +22,7 @@ _log = get_logger(__name__)
 
 
 def delete_session_endpoint(
-    parts: Parts, guard: Guard, calls: Slots
+    parts: Parts, guard: Guard, calls: ConcurrencyLimit
 ) -> Callable[[SessionIdField, Caller], Awaitable[Response]]:
     """The route's function. `calls`: bounds the calls under way, together with other routes."""
 
@@ -37,7 +37,7 @@ def delete_session_endpoint(
 
 
 def delete_photo_endpoint(
-    parts: Parts, guard: Guard, calls: Slots
+    parts: Parts, guard: Guard, calls: ConcurrencyLimit
 ) -> Callable[[SessionIdField, PhotoIdField, Caller], Awaitable[Response]]:
     """The same for one photo."""
 

@@ -15,11 +15,11 @@ from facepass.schemas.errors import ErrorCode
 from facepass.schemas.http.index_bodies import IndexPending, PhotoToIndex, PhotoToUpload
 from facepass.schemas.ledger import UpdateStatus
 from facepass.search_api.access import Guard
-from facepass.search_api.http import PREFIXES, Slots
+from facepass.search_api.http import PREFIXES, ConcurrencyLimit, is_form
 from facepass.search_api.indexing.call_metrics import measured
 from facepass.search_api.indexing.idempotency import Call, as_response, hash_of, once, read_key
 from facepass.search_api.indexing.index_answers import index_answer
-from facepass.search_api.indexing.wanted import Wanted, is_form, read_wanted
+from facepass.search_api.indexing.wanted import Wanted, read_wanted
 from facepass.search_api.parts import Parts
 from facepass.storage.callers import KeptAnswer
 from facepass.use_cases import Outcome, Plan, events, make_plan, read_photos
@@ -28,9 +28,11 @@ UPLOADS_AT_ONCE = 16
 """Images in memory at most, of 10 MB each."""
 
 
-def photo_endpoint(parts: Parts, guard: Guard, calls: Slots) -> Callable[[Request, Caller], Awaitable[Response]]:
+def photo_endpoint(
+    parts: Parts, guard: Guard, calls: ConcurrencyLimit
+) -> Callable[[Request, Caller], Awaitable[Response]]:
     """The route's function. `calls`: bounds the calls under way, together with other routes."""
-    uploads = Slots(UPLOADS_AT_ONCE, what="uploads")
+    uploads = ConcurrencyLimit(UPLOADS_AT_ONCE, what="uploads")
 
     async def index_photo(request: Request, caller: Annotated[Caller, Depends(guard.limit_index())]) -> Response:
         async with AsyncExitStack() as stack:

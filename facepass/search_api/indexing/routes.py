@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.http.index_bodies import BatchAnswer, DeletionAnswer, IndexAnswer, IndexPending
 from facepass.search_api.access import KEY_ERRORS, LIMIT_ERRORS, Guard
-from facepass.search_api.http import Slots, documented
+from facepass.search_api.http import ConcurrencyLimit, documented
 from facepass.search_api.indexing.batch_call import batch_body, batch_endpoint
 from facepass.search_api.indexing.deletion_calls import delete_photo_endpoint, delete_session_endpoint
 from facepass.search_api.indexing.event_stream import EVENTS
@@ -53,7 +53,7 @@ DELETION_ERRORS = (*_EVERY, ErrorCode.PENDING)
 def index_routes(parts: Parts, guard: Guard) -> APIRouter:
     """The routes that index and delete."""
     router = APIRouter(tags=["index"])
-    calls = Slots(CALLS_AT_ONCE, what="calls that index or delete")
+    calls = ConcurrencyLimit(CALLS_AT_ONCE, what="calls that index or delete")
     router.add_api_route(
         "/index",
         photo_endpoint(parts, guard, calls),

@@ -36,7 +36,13 @@ from facepass.schemas.http.legacy_bodies import (
 from facepass.schemas.http.search_bodies import SearchAnswer, SearchParameters
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.search_api.access import GUEST_ERRORS, KEY_ERRORS, LIMIT_ERRORS, Guard
-from facepass.search_api.http import SearchForm, Slots, checked_fields, documented
+from facepass.search_api.http import (
+    ConcurrencyLimit,
+    checked_fields,
+    documented,
+    read_form,
+    read_json,
+)
 from facepass.search_api.indexing import (
     PHOTO_ERRORS,
     UPLOADS_AT_ONCE,
@@ -44,11 +50,9 @@ from facepass.search_api.indexing import (
     as_response,
     index_wanted,
     measured,
-    read_json,
-    read_upload,
 )
 from facepass.search_api.parts import Parts
-from facepass.search_api.searching import SEARCH_ERRORS, request_body, search_endpoint
+from facepass.search_api.searching import SEARCH_ERRORS, SearchForm, request_body, search_endpoint
 from facepass.storage.callers import LegacyEvent, create_event, event_by_number, event_by_uuid, list_events
 
 DEPRECATED = {
@@ -70,7 +74,7 @@ UPLOAD_ERRORS = (ErrorCode.EVENT_NOT_FOUND, *(code for code in PHOTO_ERRORS if c
 Endpoint = Callable[..., Awaitable[Response]]
 
 
-def legacy_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) -> APIRouter:
+def legacy_routes(parts: Parts, guard: Guard, threads: Executor, slots: ConcurrencyLimit) -> APIRouter:
     """The legacy routes; none of them with `FACEPASS_LEGACY=off`.
 
     Uploads and new events need a key with scope index, unless the setting is `open`: then they are limited by
@@ -204,11 +208,11 @@ def _add_upload(router: APIRouter, parts: Parts, guard: Guard) -> None:
 
 
 def _upload(parts: Parts) -> Endpoint:
-    uploads = Slots(UPLOADS_AT_ONCE, what="uploads")
+    uploads = ConcurrencyLimit(UPLOADS_AT_ONCE, what="uploads")
 
     async def upload(request: Request) -> Response:
         with measured("legacy_upload") as call, uploads.taken():
-            form = await read_upload(request, parts.settings)
+            form = await read_form(request, max_bytes=parts.settings.selfie_max_bytes)
             event = await _event(parts, checked_fields(form.fields, EventUploadFields).event_id)
             (image,) = form.images
             read_checked_header(image, parts.settings.selfie_max_pixels)
@@ -228,7 +232,9 @@ async def _event(parts: Parts, number: int) -> LegacyEvent:
     return event
 
 
-def _add_searches(router: APIRouter, parts: Parts, guard: Guard, threads: Executor, slots: Slots) -> None:
+def _add_searches(
+    router: APIRouter, parts: Parts, guard: Guard, threads: Executor, slots: ConcurrencyLimit
+) -> None:
     router.add_api_route(
         "/faces/search-session",
         search_endpoint(parts, guard, threads, slots),
@@ -256,7 +262,7 @@ def _add_searches(router: APIRouter, parts: Parts, guard: Guard, threads: Execut
 def _event_search(parts: Parts) -> Callable[[Request, int], Awaitable[SearchForm]]:
     async def read(request: Request, _max_bytes: int) -> SearchForm:
         """The form of an event's search as that of its session."""
-        form = await read_upload(request, parts.settings)
+        form = await read_form(request, max_bytes=parts.settings.selfie_max_bytes)
         fields = checked_fields(form.fields, EventSearchFields)
         event = await _event(parts, fields.event_id)
         parameters = SearchParameters(session_id=event.session_id, threshold=fields.threshold)

@@ -13,8 +13,13 @@ from facepass.schemas.http.explain_bodies import ExplainParameters, ExplainReaso
 from facepass.schemas.ids import SessionId, SessionIdField
 from facepass.schemas.similarity import cosine_from_similarity
 from facepass.search_api.access import KEY_ERRORS, Guard, refusal
-from facepass.search_api.http import SessionInPath, Slots, checked_fields, documented
-from facepass.search_api.indexing import read_upload
+from facepass.search_api.http import (
+    ConcurrencyLimit,
+    SessionInPath,
+    checked_fields,
+    documented,
+    read_form,
+)
 from facepass.search_api.parts import Parts
 from facepass.search_api.searching.explanation import explained_photo, explained_selfie, verdict
 from facepass.search_api.searching.search import SELFIE_ERRORS, analyse_selfies, selfie_fields
@@ -34,7 +39,7 @@ EXPLAIN_ERRORS = (
 Endpoint = Callable[[Request, SessionIdField], Awaitable[Response]]
 
 
-def explain_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) -> APIRouter:
+def explain_routes(parts: Parts, guard: Guard, threads: Executor, slots: ConcurrencyLimit) -> APIRouter:
     """The route that explains. `threads` and `slots`: as of a search."""
     router = APIRouter(tags=["sessions"])
     router.add_api_route(
@@ -51,13 +56,13 @@ def explain_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) 
     return router
 
 
-def explain_endpoint(parts: Parts, threads: Executor, slots: Slots) -> Endpoint:
+def explain_endpoint(parts: Parts, threads: Executor, slots: ConcurrencyLimit) -> Endpoint:
     """The route's function. It reads the rows themselves, and so says what is true now; a shard may lag behind."""
 
     async def explain(request: Request, session_id: SessionInPath) -> Response:
         structlog.contextvars.bind_contextvars(session_id=session_id)
         with slots.taken():
-            form = await read_upload(request, parts.settings)
+            form = await read_form(request, max_bytes=parts.settings.selfie_max_bytes)
             wanted = checked_fields(form.fields, ExplainParameters)
             record = await _record(parts, session_id, wanted)
             selfies = await analyse_selfies(parts, threads, form.images)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,11 @@ from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchAnswer, Searc
 from facepass.search_api.access import ADMISSION_ERRORS, GUEST_ERRORS, LIMIT_ERRORS, Guard, admit_session
 from facepass.search_api.http import (
     FORM_OVERHEAD_BYTES,
-    SearchForm,
-    Slots,
-    arriving,
+    ConcurrencyLimit,
+    checked_fields,
     documented,
     lease_expired,
-    read_search_form,
+    read_form,
 )
 from facepass.search_api.parts import Parts
 from facepass.search_api.searching.search_answers import search_answer
@@ -58,11 +58,19 @@ SEARCH_ERRORS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchForm:
+    """A complete search request: the selfies' bytes as sent, and the checked fields."""
+
+    selfies: tuple[bytes, ...] = field(repr=False)
+    parameters: SearchParameters
+
+
 ReadForm = Callable[[Request, int], Awaitable[SearchForm]]
 """Reads a request's body, with at most so many bytes of a selfie, into what a search takes."""
 
 
-def search_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) -> APIRouter:
+def search_routes(parts: Parts, guard: Guard, threads: Executor, slots: ConcurrencyLimit) -> APIRouter:
     """The route of searches."""
     router = APIRouter(tags=["search"], route_class=_Direct)
     router.add_api_route(
@@ -97,19 +105,14 @@ class _Direct(APIRoute):
         await response(scope, receive, send)
 
 
-async def read_form(request: Request, max_bytes: int) -> SearchForm:
-    """Read the body of `POST /search`. Raises: as `read_search_form`."""
-    length = request.headers.get("content-length", "")
-    return await read_search_form(
-        request.headers.get("content-type", ""),
-        int(length) if length.isdecimal() else None,
-        arriving(request),
-        max_bytes=max_bytes,
-    )
+async def read_search_form(request: Request, max_bytes: int) -> SearchForm:
+    """Read the body of `POST /search`. Raises: as `read_form` and `checked_fields`."""
+    form = await read_form(request, max_bytes=max_bytes, most_images=MAX_SELFIES)
+    return SearchForm(selfies=form.images, parameters=checked_fields(form.fields, SearchParameters))
 
 
 def search_endpoint(
-    parts: Parts, guard: Guard, threads: Executor, slots: Slots, read: ReadForm = read_form
+    parts: Parts, guard: Guard, threads: Executor, slots: ConcurrencyLimit, read: ReadForm = read_search_form
 ) -> Callable[[Request], Awaitable[Response]]:
     """The route's function.
 
