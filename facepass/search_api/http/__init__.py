@@ -5,6 +5,7 @@ Knows nothing of sessions, photos or keys.
 
 from facepass.search_api.http.api_docs import DocumentedApp, add_docs, documented_body
 from facepass.search_api.http.concurrency_limit import ConcurrencyLimit
+from facepass.search_api.http.direct_route import DirectRoute, check_direct_routes
 from facepass.search_api.http.errors import (
     RETRY_AFTER_DETAIL,
     answer_errors,
@@ -29,6 +30,7 @@ __all__ = [
     "RETRY_AFTER_DETAIL",
     "BoundedReads",
     "ConcurrencyLimit",
+    "DirectRoute",
     "DocumentedApp",
     "DrainRefused",
     "ImageForm",
@@ -39,6 +41,7 @@ __all__ = [
     "SessionInPath",
     "add_docs",
     "answer_errors",
+    "check_direct_routes",
     "checked_fields",
     "documented",
     "documented_body",

@@ -1,21 +1,10 @@
 """Bodies are read in one place, after the guards of the route."""
 
-from collections.abc import Iterable, Iterator
-
-from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
+from support.routes import all_routes
 from support.search_stack import open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.settings import DatabaseSettings
-
-
-def all_routes(routes: Iterable[BaseRoute]) -> Iterator[APIRoute]:
-    """Those of included routers too."""
-    for route in routes:
-        if isinstance(route, APIRoute):
-            yield route
-        yield from all_routes(getattr(getattr(route, "original_router", None), "routes", ()))
 
 
 async def test_no_route_has_fastapi_read_its_body(database_settings: DatabaseSettings, engine: FaceEngine) -> None:
