@@ -12,22 +12,22 @@ class ConcurrencyLimit:
     def __init__(self, limit: int, *, what: str = "searches") -> None:
         self._limit = limit
         self._what = what
-        self._taken = 0
+        self._under_way = 0
 
     @contextmanager
-    def taken(self, wanted: int = 1) -> Iterator[None]:
-        """Count as so many for the block; as all there may be, if more are wanted.
+    def counted(self, as_many: int = 1) -> Iterator[None]:
+        """Count as so many for the block; as all there may be, if that is less.
 
         Raises:
             TransientError: `overloaded`, at once, if that is more than may be under way.
         """
-        wanted = min(wanted, self._limit)
-        if self._taken + wanted > self._limit:
+        as_many = min(as_many, self._limit)
+        if self._under_way + as_many > self._limit:
             raise TransientError(
                 ErrorCode.OVERLOADED, f"too many {self._what} are under way; try again shortly", limit=self._limit
             )
-        self._taken += wanted
+        self._under_way += as_many
         try:
             yield
         finally:
-            self._taken -= wanted
+            self._under_way -= as_many

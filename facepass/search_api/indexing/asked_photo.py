@@ -1,4 +1,4 @@
-"""Reading what a call asks for, into memory alone and within bounds."""
+"""The photo that a call asks to index: by its key in the photo store, or as an image."""
 
 from dataclasses import dataclass, field
 
@@ -21,8 +21,8 @@ BATCH_BODY_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """One photo to index: by its key in the photo store, or as an image to be stored there first."""
+class AskedPhoto:
+    """One photo to index. An image is to be stored in the photo store first."""
 
     session_id: SessionId
     photo_id: PhotoId
@@ -30,7 +30,7 @@ class Wanted:
     image: bytes | None = field(default=None, repr=False)
 
 
-async def read_wanted(request: Request, limits: SearchSettings) -> Wanted:
+async def read_asked_photo(request: Request, limits: SearchSettings) -> AskedPhoto:
     """The photo that a call wants indexed.
 
     Args:
@@ -44,15 +44,15 @@ async def read_wanted(request: Request, limits: SearchSettings) -> Wanted:
         return await _read_image(request, limits)
     photo = await read_json(request, PhotoToIndex, max_bytes=PHOTO_BODY_BYTES)
     check_s3_key(photo.s3_key)
-    return Wanted(session_id=photo.session_id, photo_id=photo.photo_id, s3_key=photo.s3_key)
+    return AskedPhoto(session_id=photo.session_id, photo_id=photo.photo_id, s3_key=photo.s3_key)
 
 
-async def _read_image(request: Request, limits: SearchSettings) -> Wanted:
+async def _read_image(request: Request, limits: SearchSettings) -> AskedPhoto:
     form = await read_form(request, max_bytes=limits.selfie_max_bytes)
     photo = checked_fields(form.fields, PhotoToUpload)
     (image,) = form.images
     read_checked_header(image, limits.selfie_max_pixels)
-    return Wanted(session_id=photo.session_id, photo_id=photo.photo_id, image=image)
+    return AskedPhoto(session_id=photo.session_id, photo_id=photo.photo_id, image=image)
 
 
 def check_s3_key(s3_key: str) -> None:

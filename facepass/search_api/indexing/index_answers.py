@@ -55,12 +55,12 @@ class Batch:
     Attributes:
         photos: in the order sent; one may be there twice, and counts twice.
         refused: photos whose key is none.
-        settled: outcomes so far.
+        outcomes: so far.
     """
 
     photos: Sequence[PhotoId]
     refused: Mapping[PhotoId, FacePassError]
-    settled: Mapping[PhotoId, Outcome]
+    outcomes: Mapping[PhotoId, Outcome]
 
     def progress(self) -> BatchProgress:
         """Counts so far."""
@@ -72,7 +72,7 @@ class Batch:
     def answer(self) -> BatchAnswer:
         """The final answer: what is still pending counts as failed."""
         counts = self.progress()
-        revisions = [outcome.revision for outcome in self.settled.values()]
+        revisions = [outcome.revision for outcome in self.outcomes.values()]
         failed = [photo for photo in self.photos if self._kind(photo) in {"failed", "pending"}]
         return BatchAnswer(
             indexed=counts.indexed,
@@ -84,7 +84,7 @@ class Batch:
         )
 
     def _kind(self, photo_id: PhotoId) -> str:
-        outcome = self.settled.get(photo_id)
+        outcome = self.outcomes.get(photo_id)
         if photo_id in self.refused:
             return "failed"
         if outcome is None:
@@ -96,6 +96,6 @@ class Batch:
     def _error(self, photo_id: PhotoId) -> BatchError:
         if refusal := self.refused.get(photo_id):
             return BatchError(photo_id=photo_id, code=refusal.code, message=refusal.message)
-        outcome = self.settled.get(photo_id)
+        outcome = self.outcomes.get(photo_id)
         code = ErrorCode.PENDING if outcome is None else _code(outcome)
         return BatchError(photo_id=photo_id, code=code, message=photo_message(code))

@@ -63,7 +63,9 @@ def explained_photo(
     )
 
 
-def verdict(photo: ExplainedPhoto, threshold: float, refused: PermanentError | None) -> tuple[ExplainReason, str]:
+def reason_for(
+    photo: ExplainedPhoto, threshold: float, refused: PermanentError | None
+) -> tuple[ExplainReason, str]:
     """Why a search returns the photo or does not, for programs and in a sentence.
 
     Args:
