@@ -10,7 +10,8 @@ from facepass import __version__
 from facepass.cli import commands
 from facepass.cli.exit_statuses import exit_status
 from facepass.cli.unknown_settings import unknown_settings
-from facepass.schemas.errors import ErrorCode, FacePassError
+from facepass.schemas.error_table import ERROR_TABLE
+from facepass.schemas.errors import FacePassError
 from facepass.schemas.settings import env_example
 
 app = typer.Typer(
@@ -20,12 +21,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-_HINTS = {
-    ErrorCode.BROKER_UNAVAILABLE: "Is Kafka running where FACEPASS_KAFKA says? `facepass doctor` looks.",
-    ErrorCode.DATABASE_UNAVAILABLE: "Is PostgreSQL running where FACEPASS_DATABASE says? `facepass doctor` looks.",
-}
-"""What to do about failures whose own message cannot know which setting led there."""
 
 
 def main() -> None:
@@ -37,7 +32,8 @@ def main() -> None:
     try:
         app()
     except FacePassError as error:
-        hint = f" {_HINTS[error.code]}" if error.code in _HINTS else ""
+        entry = ERROR_TABLE.get(error.code)
+        hint = f" {entry.hint}" if entry and entry.hint else ""
         print(f"facepass: {error.message} [{error.code}]{hint}", file=sys.stderr)
         sys.exit(exit_status(error))
 

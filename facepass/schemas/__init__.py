@@ -7,6 +7,7 @@ and is imported by its own name.
 __all__ = [
     "callers",
     "differences",
+    "error_table",
     "errors",
     "events",
     "faces",
@@ -15,7 +16,6 @@ __all__ = [
     "ledger",
     "logs",
     "metrics",
-    "photo_errors",
     "photo_urls",
     "settings",
     "similarity",

@@ -13,7 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, invalid_input
 
 MAX_ID_CHARACTERS = 255
 """Pixora's own columns hold 255 characters."""
@@ -50,8 +50,7 @@ def check_id(value: object, field: str) -> str:
     try:
         return _ID.validate_python(value)
     except ValidationError as exc:
-        reason = exc.errors(include_url=False, include_input=False)[0]["msg"]
-        raise PermanentError(ErrorCode.INVALID_ID, f"{field}: {reason}", field=field) from exc
+        raise invalid_input(exc, code=ErrorCode.INVALID_ID, place=lambda _: field) from exc
 
 
 _RULES = (

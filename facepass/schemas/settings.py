@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, invalid_input
 from facepass.schemas.photo_urls import check_photo_url
 
 
@@ -222,9 +222,12 @@ def read_settings(group: type[G]) -> G:
     try:
         return group()
     except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        name = f"FACEPASS_{str(first['loc'][0]).upper()}"
-        raise PermanentError(ErrorCode.INVALID_SETTING, f"{name}: {first['msg']}", setting=name) from exc
+        raise invalid_input(
+            exc,
+            code=ErrorCode.INVALID_SETTING,
+            place=lambda place: f"FACEPASS_{str(place[0]).upper()}",
+            detail="setting",
+        ) from exc
 
 
 def env_example() -> str:

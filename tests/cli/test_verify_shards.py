@@ -20,7 +20,7 @@ from facepass.schemas import metrics
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.search_api.control import create_control_app
-from facepass.search_api.parts import Parts
+from facepass.search_api.resources import Resources
 from facepass.storage.reads.verification import read_contents
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shard import Shard
@@ -62,7 +62,7 @@ async def open_serving(storage: Storage) -> AsyncIterator[Serving]:
         await replica.register()
         stack.push_async_callback(replica.close)
         parts = SimpleNamespace(shards=shards, replica=replica, store=storage.store)
-        url = await stack.enter_async_context(live_server(create_control_app(cast(Parts, parts))))
+        url = await stack.enter_async_context(live_server(create_control_app(cast(Resources, parts))))
         yield Serving(storage, shards, replica, url)
 
 

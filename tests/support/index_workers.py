@@ -19,7 +19,7 @@ from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ledger import Origin, PhotoState
 from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import AccessSettings, DatabaseSettings, IndexingSettings, PhotoStoreSettings
-from facepass.search_api import Parts
+from facepass.search_api import Resources
 from facepass.storage.writes import delete_photo, delete_session, register_photos, save_photos
 
 
@@ -57,13 +57,13 @@ class Workers:
         return event
 
 
-async def register(parts: Parts, event: PhotoIndexed) -> None:
+async def register(parts: Resources, event: PhotoIndexed) -> None:
     """What intake does with a photo."""
     await register_photos(parts.store, [PhotoEvent(event=event, origin=ORIGIN)])
 
 
 async def settle(
-    parts: Parts, event: PhotoIndexed, *, found: PhotoFaces | None = None, error: ErrorCode | None = None
+    parts: Resources, event: PhotoIndexed, *, found: PhotoFaces | None = None, error: ErrorCode | None = None
 ) -> IndexUpdate:
     """What ingest does with a photo: its outcome, and the update that it publishes."""
     state = PhotoState.FAILED
@@ -77,7 +77,7 @@ async def settle(
     return written.update
 
 
-async def apply_deletion(parts: Parts, event: Event) -> IndexUpdate:
+async def apply_deletion(parts: Resources, event: Event) -> IndexUpdate:
     """What intake does with a deletion."""
     if isinstance(event, PhotoDeleted):
         return (await delete_photo(parts.store, event.session_id, event.photo_id, event.occurred_at)).update

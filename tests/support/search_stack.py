@@ -27,7 +27,7 @@ from facepass.schemas.settings import (
     SearchSettings,
     ShardSettings,
 )
-from facepass.search_api import Parts, create_app
+from facepass.search_api import Resources, create_app
 from facepass.search_api.access.session_tokens import make_token
 from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import open_database
@@ -57,7 +57,7 @@ def beside(*pictures: tuple[bytes, float]) -> bytes:
 class SearchStack:
     """The application, a client that calls it in the same event loop, and the parts behind it."""
 
-    parts: Parts
+    parts: Resources
     app: FastAPI
     client: httpx.AsyncClient
 
@@ -133,12 +133,12 @@ async def open_search_stack(
         await replica.register()
         stack.push_async_callback(_close, replica)
         await replica.poll()
-        parts = Parts(
+        parts = Resources(
             store=store,
             engine=engine,
             shards=shards,
             replica=replica,
-            settings=search or SearchSettings(),
+            search=search or SearchSettings(),
             access=access or AccessSettings(),
             indexing=indexing or IndexingSettings(),
             page=page or PageSettings(),

@@ -26,7 +26,7 @@ from facepass.schemas.settings import (
     ShardSettings,
     read_settings,
 )
-from facepass.search_api import CONTROL_HOST, Parts, create_app, create_control_app
+from facepass.search_api import CONTROL_HOST, Resources, create_app, create_control_app
 from facepass.search_api.http import BoundedReads
 from facepass.storage import open_database, open_store
 from facepass.storage.photos import UploadStore, open_photo_store
@@ -103,7 +103,7 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
             await _answer(parts, server)
 
 
-async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Parts:
+async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Resources:
     database = await open_waiting(stack, lambda: open_database(settings.database), waiting_for="PostgreSQL")
     store = await until_available(lambda: open_store(database, engine.spec), waiting_for="PostgreSQL")
     shards = Shards(store, settings.shards)
@@ -114,12 +114,12 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
     results = PhotoResults(store)
     follower = build_follower(settings.kafka, settings.lease, shards, replica, results)
     await stack.enter_async_context(follower.running())
-    return Parts(
+    return Resources(
         store=store,
         engine=engine,
         shards=shards,
         replica=replica,
-        settings=settings.search,
+        search=settings.search,
         access=settings.access,
         indexing=settings.indexing,
         page=settings.page,
@@ -132,7 +132,7 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
 
 
 @asynccontextmanager
-async def _controlled(parts: Parts, listening: socket.socket) -> AsyncIterator[None]:
+async def _controlled(parts: Resources, listening: socket.socket) -> AsyncIterator[None]:
     """The control port, for the time of the block."""
     config = uvicorn.Config(
         create_control_app(parts),
@@ -151,7 +151,7 @@ async def _controlled(parts: Parts, listening: socket.socket) -> AsyncIterator[N
         await serving
 
 
-async def _answer(parts: Parts, server: socket.socket) -> None:
+async def _answer(parts: Resources, server: socket.socket) -> None:
     # uvicorn raises the signal that ended it anew, to end the process: with these handlers it only returns, and
     # the parts are closed in order.
     loop = asyncio.get_running_loop()

@@ -3,21 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from facepass.schemas.error_table import photo_message
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.http.index_bodies import BatchAnswer, BatchError, BatchProgress, IndexAnswer
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.ledger import UpdateStatus
-from facepass.schemas.photo_errors import photo_error_message
 from facepass.use_cases import PhotoResult
 
 _NO_FACE = (UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
-
-_MESSAGES = {
-    ErrorCode.NO_FACE: "no face was found in the photo",
-    ErrorCode.FILTERED: "the photo has faces, but none good enough to search for",
-    ErrorCode.FENCED: "the photo or its session was deleted",
-    ErrorCode.PENDING: "the photo is not indexed yet; FacePass goes on with it",
-}
 
 
 def index_answer(photo_id: PhotoId, result: PhotoResult) -> IndexAnswer:
@@ -42,7 +35,7 @@ def _refusal(photo_id: PhotoId, result: PhotoResult) -> FacePassError:
     kind = TransientError if code is ErrorCode.STORE_UNAVAILABLE else PermanentError
     return kind(
         code,
-        _message(code),
+        photo_message(code),
         photo_id=photo_id,
         faces_detected=result.faces_detected,
         revision=result.revision,
@@ -55,10 +48,6 @@ def _code(result: PhotoResult) -> ErrorCode:
     return result.code or ErrorCode.INTERNAL
 
 
-def _message(code: ErrorCode) -> str:
-    return _MESSAGES.get(code) or photo_error_message(code)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What is known of a batch at one moment.
@@ -66,12 +55,12 @@ class Batch:
     Attributes:
         photos: in the order sent; one may be there twice, and counts twice.
         refused: photos whose key is none.
-        settled: results so far.
+        results: so far.
     """
 
     photos: Sequence[PhotoId]
     refused: Mapping[PhotoId, FacePassError]
-    settled: Mapping[PhotoId, PhotoResult]
+    results: Mapping[PhotoId, PhotoResult]
 
     def progress(self) -> BatchProgress:
         """Counts so far."""
@@ -83,7 +72,7 @@ class Batch:
     def answer(self) -> BatchAnswer:
         """The final answer: what is still pending counts as failed."""
         counts = self.progress()
-        revisions = [result.revision for result in self.settled.values()]
+        revisions = [result.revision for result in self.results.values()]
         failed = [photo for photo in self.photos if self._kind(photo) in {"failed", "pending"}]
         return BatchAnswer(
             indexed=counts.indexed,
@@ -95,7 +84,7 @@ class Batch:
         )
 
     def _kind(self, photo_id: PhotoId) -> str:
-        result = self.settled.get(photo_id)
+        result = self.results.get(photo_id)
         if photo_id in self.refused:
             return "failed"
         if result is None:
@@ -107,6 +96,6 @@ class Batch:
     def _error(self, photo_id: PhotoId) -> BatchError:
         if refusal := self.refused.get(photo_id):
             return BatchError(photo_id=photo_id, code=refusal.code, message=refusal.message)
-        result = self.settled.get(photo_id)
+        result = self.results.get(photo_id)
         code = ErrorCode.PENDING if result is None else _code(result)
-        return BatchError(photo_id=photo_id, code=code, message=_message(code))
+        return BatchError(photo_id=photo_id, code=code, message=photo_message(code))

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from facepass.schemas.error_table import photo_message
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Box, Embedding, FoundFace, LeftOutFace, Quality, SelfieFaces
+from facepass.schemas.http.body import BoxBody
 from facepass.schemas.http.explain_bodies import (
     ExplainedFace,
     ExplainedPhoto,
@@ -14,10 +16,9 @@ from facepass.schemas.http.explain_bodies import (
     QualityBody,
     SelfieFaceBody,
 )
-from facepass.schemas.http.search_bodies import BoxBody, WarningBody
+from facepass.schemas.http.search_bodies import WarningBody
 from facepass.schemas.http.session_bodies import LeftOutFaceBody, PhotoErrorBody
 from facepass.schemas.ledger import PhotoState
-from facepass.schemas.photo_errors import photo_error_message
 from facepass.schemas.similarity import cosine_from_similarity, similarity_from_cosine
 from facepass.search_api.searching.search_answers import box_body, warning_body
 from facepass.search_api.searching.selfies import Query
@@ -47,7 +48,7 @@ def explained_photo(
     """What is stored of the photo, each face compared with `query`."""
     least = cosine_from_similarity(threshold, operating_point)
     faces = [_face(face, query, threshold=least, operating_point=operating_point) for face in stored]
-    error = row.error and PhotoErrorBody(code=row.error, message=photo_error_message(row.error))
+    error = row.error and PhotoErrorBody(code=row.error, message=photo_message(row.error))
     return ExplainedPhoto(
         state=row.state,
         error=error or None,
@@ -62,7 +63,9 @@ def explained_photo(
     )
 
 
-def verdict(photo: ExplainedPhoto, threshold: float, refused: PermanentError | None) -> tuple[ExplainReason, str]:
+def reason_for(
+    photo: ExplainedPhoto, threshold: float, refused: PermanentError | None
+) -> tuple[ExplainReason, str]:
     """Why a search returns the photo or does not, for programs and in a sentence.
 
     Args:

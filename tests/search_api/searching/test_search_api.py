@@ -10,7 +10,9 @@ from support.samples import astronaut_png, coffee_png, group_jpeg
 from support.search_stack import SearchStack, beside, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.http.search_bodies import HealthAnswer, ReadyAnswer, SearchAnswer, SessionStatus
+from facepass.schemas.http.probe_bodies import HealthAnswer, ReadyAnswer
+from facepass.schemas.http.search_bodies import SearchAnswer
+from facepass.schemas.http.session_bodies import SessionStatus
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.writes import delete_session
 

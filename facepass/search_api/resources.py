@@ -1,4 +1,4 @@
-"""The opened parts that the HTTP API is built from."""
+"""What the HTTP API is built from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from facepass.use_cases import PhotoResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What `create_app` needs, opened by the entry point and closed by it.
+class Resources:
+    """What `create_app` needs, opened by the entry point and closed by it. Each room gets its own share of it.
 
     Attributes:
         lease: of all replicas, for whoever waits until none of them serves any more what was deleted.
@@ -28,7 +28,7 @@ class Parts:
     engine: FaceEngine
     shards: Shards
     replica: Replica
-    settings: SearchSettings
+    search: SearchSettings
     access: AccessSettings
     indexing: IndexingSettings
     page: PageSettings
