@@ -133,7 +133,7 @@ class Waiting:
             self._take(update.photo_id, update)
 
     async def more(self, until: float) -> dict[PhotoId, PhotoResult]:
-        """Wait for results, at most until `until` on `time.monotonic`; those that came since the last call."""
+        """The results since the last call, waited for at most until `until` on `time.monotonic`."""
         while not self._arrived and self._open and (now := time.monotonic()) < until:
             try:
                 async with asyncio.timeout(min(until, max(self._look_at, now)) - now):

@@ -54,7 +54,7 @@ class UploadStore:
         self._photo_store = photo_store
 
     async def store(self, session_id: SessionId, photo_id: PhotoId, data: bytes, *, occurred_at: datetime) -> str:
-        """Store one photo and return its key, under which it stays as long as an event names it.
+        """The key of a photo that is stored by this call, under which it stays as long as an event names it.
 
         Args:
             occurred_at: of the event that will be published with the key.

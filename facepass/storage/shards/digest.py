@@ -28,7 +28,7 @@ _END = b"\x00"
 
 
 def shard_contents(session_id: SessionId, shard: Shard) -> ShardContents | None:
-    """Hash all that a shard holds; None if it changed again and again meanwhile. Takes about 3 µs a face."""
+    """All that a shard holds, hashed; None if it changed again and again meanwhile. Takes about 3 µs a face."""
     for _ in range(_ATTEMPTS):
         contents = _contents(session_id, shard)
         if contents is not None:
