@@ -16,7 +16,6 @@ __all__ = [
     "ledger",
     "logs",
     "metrics",
-    "photo_urls",
     "settings",
     "similarity",
 ]
