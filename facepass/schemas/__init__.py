@@ -6,7 +6,6 @@ and is imported by its own name.
 
 __all__ = [
     "callers",
-    "differences",
     "error_table",
     "errors",
     "events",
