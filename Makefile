@@ -62,16 +62,20 @@ format: $(VENV)/ready-dev ## ruff's formatting and its safe mendings
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/ready-dev ## speed beside the bare libraries; ARGS=--json
+bench: $(VENV)/ready-bench ## speed beside the bare libraries; ARGS=--json
 	@$(BIN)/facepass bench $(ARGS)
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
+# Each lock holds to the versions of the one before it.
 lock: $(VENV)/ready-dev ## compile requirements/*.lock from pyproject.toml; ARGS=--upgrade for newer versions
-	$(COMPILE) $(ARGS) pyproject.toml --group build --override requirements/overrides.txt \
-		--override requirements/demo-overrides.txt -o requirements/runtime.lock
-	$(COMPILE) $(ARGS) pyproject.toml --group dev --override requirements/overrides.txt \
-		-c requirements/runtime.lock -o requirements/dev.lock
+	$(COMPILE) $(ARGS) pyproject.toml --override requirements/overrides.txt -o requirements/production.lock
+	$(COMPILE) $(ARGS) pyproject.toml --extra local --group build --override requirements/overrides.txt \
+		--override requirements/demo-overrides.txt -c requirements/production.lock -o requirements/runtime.lock
+	$(COMPILE) $(ARGS) pyproject.toml --extra local --group build --group bench \
+		--override requirements/overrides.txt -c requirements/runtime.lock -o requirements/bench.lock
+	$(COMPILE) $(ARGS) pyproject.toml --extra local --group dev --override requirements/overrides.txt \
+		-c requirements/bench.lock -o requirements/dev.lock
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*
@@ -100,4 +104,9 @@ $(VENV)/ready: $(VENV)/created requirements/runtime.lock pyproject.toml
 $(VENV)/ready-dev: $(VENV)/ready requirements/dev.lock
 	@echo "==> tools for tests and development from requirements/dev.lock"
 	@$(INSTALL) --quiet --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready requirements/bench.lock
+	@echo "==> what the loop that peers run imports, from requirements/bench.lock"
+	@$(INSTALL) --quiet --require-hashes -r requirements/bench.lock
 	@touch $@

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import Box, Embedding, Face, PhotoFaces, Quality
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Origin, PhotoState
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.storage import Store
 from facepass.storage.writes import save_photos
 
@@ -46,17 +47,16 @@ async def fill_session(store: Store, session_id: SessionId, vectors: NDArray[np.
 
 def _outcomes(session_id: SessionId, photos: list[NDArray[np.float32]], first: int) -> Iterator[PhotoOutcome]:
     for number, vectors in enumerate(photos, first):
-        event = PhotoEvent(
+        event = PhotoIndexed(
             session_id=session_id,
             photo_id=PhotoId(f"photo-{number:08d}"),
             s3_key=f"{session_id}/{number:08d}.jpg",
             occurred_at=datetime.now(UTC),
-            occurred_at_given=True,
-            origin=Origin(topic=PhotoIndexed.topic, partition=0, offset=number),
         )
+        photo = PhotoEvent(event=event, origin=Origin(topic=PhotoIndexed.topic, partition=0, offset=number))
         faces = tuple(_face(place, vector) for place, vector in enumerate(vectors))
         found = PhotoFaces(width=6000, height=4000, faces=faces, left_out=())
-        yield PhotoOutcome(event=event, state=PhotoState.INDEXED, found=found)
+        yield PhotoOutcome(photo=photo, state=PhotoState.INDEXED, found=found)
 
 
 def _face(place: int, vector: Embedding) -> Face:

@@ -43,7 +43,7 @@ class PeerRun:
 def reason_to_skip() -> str | None:
     """Why the loop cannot run here; None when it can."""
     if find_spec("scipy") is None:
-        return "the insightface package imports scipy, which only the lock for development brings"
+        return "the insightface package imports scipy, which `make bench` installs"
     return None
 
 

@@ -18,7 +18,7 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.settings import ModelSettings
 from facepass.storage import Store
-from facepass.storage.writes import read_counts
+from facepass.storage.reads import read_counts
 
 HOST = "127.0.0.1"
 

@@ -37,7 +37,7 @@ from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings
 from facepass.storage import open_database, open_store
 from facepass.storage.migrations import migrate
-from facepass.storage.writes import read_counts
+from facepass.storage.reads import read_counts
 from facepass.streams.kafka import create_topics, open_publisher
 
 _BATCH = 1000
@@ -138,7 +138,7 @@ async def _register(place: _Place, session_id: SessionId, count: int) -> float:
         PermanentError: `internal`: intake has ended.
     """
     environment = process_environment(place.database, place.kafka, photos=str(place.directory), settings={})
-    command = [sys.executable, "-m", "facepass.ops.cli", "intake"]
+    command = [sys.executable, "-m", "facepass", "intake"]
     child = start_child("intake", command, log=place.directory / "intake.log", env=environment)
     try:
         async with open_database(place.database) as db:

@@ -83,7 +83,7 @@ def _start_and_search(site: Site, selfie: bytes) -> tuple[float, float]:
 @contextmanager
 def _serve(site: Site) -> Iterator[Child]:
     """A `serve` in the place of the one that was killed, killed in its turn."""
-    command = [sys.executable, "-m", "facepass.ops.cli", "serve", "--host", HOST, "--port", str(site.port)]
+    command = [sys.executable, "-m", "facepass", "serve", "--host", HOST, "--port", str(site.port)]
     child = start_child("serve", command, log=site.stack.logs / "serve.log", env=site.stack.environment)
     try:
         yield child

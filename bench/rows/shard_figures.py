@@ -32,7 +32,8 @@ from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 from facepass.storage import Generation, Store, open_database, open_store
 from facepass.storage.migrations import migrate
-from facepass.storage.shards import Ranking, Shard, ShardAnswer, Shards, read_delta, read_ledgers
+from facepass.storage.reads import read_ledgers
+from facepass.storage.shards import Ranking, Shard, ShardAnswer, Shards, read_delta
 
 NEIGHBOURS = 100
 """What bare asks of FAISS."""
@@ -176,7 +177,7 @@ async def _load(store: Store, session_id: SessionId) -> Shard:
     generation, spec = store.generation, store.generation.spec
     async with store.database.transaction(snapshot=True) as connection:
         ledgers = await read_ledgers(connection, generation, [session_id])
-        revision = ledgers[session_id].counts.revision
+        revision = ledgers[session_id].revision
         delta = await read_delta(connection, generation, session_id, since=0, revision=revision)
     shard = Shard(vector_size=spec.vector_size, operating_point=spec.operating_point)
     shard.apply(delta)

@@ -1,6 +1,7 @@
-"""The command `facepass`: a file a command group. Settings are read here; each command calls one function.
+"""The command `facepass`: `command_line` puts it together, `commands` holds its groups, a file each.
 
-What a command runs is imported inside it, so that `--help` and a mistyped option answer at once.
+What they run is in the other rooms: the processes in `running`, what operators ask for in `operating`, `facepass
+verify` in `verifying`. Settings are read there, or in the command.
 """
 
 from facepass.cli.command_line import main

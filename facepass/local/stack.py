@@ -110,9 +110,9 @@ def _start(stack: ExitStack, options: StackOptions, report: Callable[[str], None
         logs=logs,
         children=tuple(children),
     )
-    ready = {name: f"http://127.0.0.1:{ports[name]}/ready" for name in ("intake", "ingest")}
-    ready["serve"] = f"http://{bracketed(reachable(options.host))}:{options.port}/ready"
-    _wait_until_ready(running, ready)
+    http = f"http://{bracketed(reachable(options.host))}:{options.port}"
+    probes = {name: f"http://127.0.0.1:{ports[name]}" for name in ("intake", "ingest")} | {"serve": http}
+    _wait_until_ready(running, probes)
     return running
 
 
@@ -155,7 +155,7 @@ def _processes(
     children: list[Child] = []
     try:
         for name, rest in arguments.items():
-            program = [sys.executable, "-m", "facepass.ops.cli", name, *rest]
+            program = [sys.executable, "-m", "facepass", name, *rest]
             children.append(start_child(name, program, log=logs / f"{name}.log", env=environment))
         yield children
     finally:
@@ -184,8 +184,8 @@ def process_environment(
     }
 
 
-def _wait_until_ready(stack: Stack, ready: dict[str, str]) -> None:
-    waiting, reason = dict(ready), "no answer yet"
+def _wait_until_ready(stack: Stack, probes: Mapping[str, str]) -> None:
+    waiting, reason = dict(probes), "no answer yet"
     deadline = time.monotonic() + _START_PATIENCE_SECONDS
     # No proxy from the environment: these are addresses of this machine.
     with httpx.Client(trust_env=False, timeout=3.0) as client:
@@ -193,7 +193,7 @@ def _wait_until_ready(stack: Stack, ready: dict[str, str]) -> None:
             stack.check()
             for name, url in list(waiting.items()):
                 try:
-                    answer = client.get(url)
+                    answer = client.get(f"{url}/ready")
                 except httpx.TransportError:
                     continue
                 if answer.is_success:

@@ -6,7 +6,7 @@ and is imported by its own name.
 
 __all__ = [
     "callers",
-    "differences",
+    "error_table",
     "errors",
     "events",
     "faces",
@@ -15,8 +15,6 @@ __all__ = [
     "ledger",
     "logs",
     "metrics",
-    "photo_errors",
-    "photo_urls",
     "settings",
     "similarity",
 ]

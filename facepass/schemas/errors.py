@@ -1,10 +1,12 @@
-"""All error codes and the exceptions that carry them.
+"""All error codes, the exceptions that carry them, and how a report of pydantic's becomes one.
 
 A failure is either permanent (trying again changes nothing: it ends in the ledger or in a 4xx answer) or
 transient (the same call may succeed later: it is retried, or answered with a 503).
 """
 
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Any, Protocol
 
 
 class ErrorCode(StrEnum):
@@ -145,3 +147,42 @@ class PermanentError(FacePassError):
 
 class TransientError(FacePassError):
     """The same call may succeed later."""
+
+
+_IDS = frozenset({"session_id", "photo_id", "event_id"})
+
+
+class _Report(Protocol):
+    """What pydantic's and FastAPI's errors have in common."""
+
+    def errors(self) -> Sequence[Any]: ...
+
+
+def dotted_place(place: Sequence[int | str]) -> str:
+    """Where in a body something is wrong, such as `photos.3.photo_id`."""
+    return ".".join(map(str, place)) or "body"
+
+
+def invalid_input(
+    report: _Report,
+    *,
+    code: ErrorCode = ErrorCode.INVALID_PARAMETER,
+    missing_id: ErrorCode = ErrorCode.INVALID_PARAMETER,
+    subject: str = "",
+    place: Callable[[Sequence[int | str]], str] = dotted_place,
+    detail: str = "field",
+) -> PermanentError:
+    """The first thing that is wrong with an input, and where, in pydantic's words; never what was sent.
+
+    Args:
+        code: of all but an id, whose code is `invalid_id`.
+        missing_id: of an id that is not there.
+        subject: what the input is, before the place.
+        place: names the place by pydantic's `loc`.
+        detail: the name under which the place is among the details.
+    """
+    first = report.errors()[0]
+    name, where = next((part for part in reversed(first["loc"]) if isinstance(part, str)), ""), place(first["loc"])
+    if name in _IDS:
+        code = missing_id if first["type"] == "missing" else ErrorCode.INVALID_ID
+    return PermanentError(code, f"{subject}{where}: {first['msg']}", **{detail: where})

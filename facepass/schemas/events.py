@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, PermanentError, invalid_input
 from facepass.schemas.ids import PhotoIdField, SessionIdField, storable_text
 from facepass.schemas.ledger import Origin, UpdateStatus
 
@@ -46,13 +46,13 @@ def _utc(value: datetime) -> datetime:
 
 
 def _short_key(value: str) -> str:
-    if len(storable_text(value).encode()) > MAX_S3_KEY_BYTES:
+    if len(value.encode()) > MAX_S3_KEY_BYTES:
         raise ValueError(f"must have at most {MAX_S3_KEY_BYTES} bytes")
     return value
 
 
 OccurredAt = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_utc)]
-S3KeyText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_short_key)]
+S3KeyText = Annotated[StrictStr, Field(min_length=1), AfterValidator(storable_text), AfterValidator(_short_key)]
 _Text = Annotated[StrictStr, Field(max_length=MAX_NAME_CHARACTERS), AfterValidator(storable_text)]
 
 
@@ -175,7 +175,9 @@ def decode_event(kind: type[E], value: bytes | None, *, recorded_at: datetime, m
     try:
         event = kind.model_validate(fields)
     except ValidationError as exc:
-        raise _invalid(kind, exc) from exc
+        raise invalid_input(
+            exc, code=ErrorCode.INVALID_EVENT, missing_id=ErrorCode.INVALID_ID, subject=f"{kind.topic}: "
+        ) from exc
     if event.occurred_at - recorded_at > MAX_AHEAD and not may_lead:
         raise PermanentError(
             ErrorCode.OCCURRED_AT_AHEAD,
@@ -193,10 +195,3 @@ def _json_object(kind: type[Event], value: bytes | None) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise PermanentError(ErrorCode.INVALID_EVENT, f"{kind.topic}: the value is not a JSON object")
     return fields
-
-
-def _invalid(kind: type[Event], exc: ValidationError) -> PermanentError:
-    first = exc.errors(include_url=False, include_input=False)[0]
-    field = str(first["loc"][0]) if first["loc"] else ""
-    code = ErrorCode.INVALID_ID if field in {"session_id", "photo_id"} else ErrorCode.INVALID_EVENT
-    return PermanentError(code, f"{kind.topic}: {field}: {first['msg']}", field=field)

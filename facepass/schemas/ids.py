@@ -1,4 +1,4 @@
-"""Ids of photos and sessions, and the one place that says which are valid."""
+"""Ids of photos and sessions, and the one place that says which are valid; and which keys are FacePass's own."""
 
 from typing import Annotated, NewType
 
@@ -13,10 +13,13 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.errors import ErrorCode, invalid_input
 
 MAX_ID_CHARACTERS = 255
 """Pixora's own columns hold 255 characters."""
+
+UPLOADS_PREFIX = "facepass-uploads/"
+"""Keys of photos that came by HTTP begin with this, and no others do."""
 
 SessionId = NewType("SessionId", str)
 PhotoId = NewType("PhotoId", str)
@@ -47,8 +50,7 @@ def check_id(value: object, field: str) -> str:
     try:
         return _ID.validate_python(value)
     except ValidationError as exc:
-        reason = exc.errors(include_url=False, include_input=False)[0]["msg"]
-        raise PermanentError(ErrorCode.INVALID_ID, f"{field}: {reason}", field=field) from exc
+        raise invalid_input(exc, code=ErrorCode.INVALID_ID, place=lambda _: field) from exc
 
 
 _RULES = (

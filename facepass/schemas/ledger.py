@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from facepass.schemas.errors import ErrorCode
-from facepass.schemas.faces import PhotoFaces
-from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ids import SessionId
 
 
 class PhotoState(StrEnum):
@@ -53,45 +51,20 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhotoEvent:
-    """One request to index a photo, as intake, ingest and the sweep hand it to the write doors."""
-
-    session_id: SessionId
-    photo_id: PhotoId
-    s3_key: str
-    occurred_at: datetime
-    occurred_at_given: bool
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhotoOutcome:
-    """What became of a photo event after fetch and inference.
-
-    Attributes:
-        state: a terminal state, or pending when the store failed for now and the sweep shall try again.
-        found: the faces of an `indexed`, `no_face` or `filtered` photo; None otherwise.
-        error: code of a failure; None otherwise.
-        etag: of the fetched object, if the photo store has one.
-    """
-
-    event: PhotoEvent
-    state: PhotoState
-    found: PhotoFaces | None = None
-    error: ErrorCode | None = None
-    etag: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCounts:
     """One session's row of the ledger, for the active generation.
 
-    `indexed` counts photos with at least one stored face that are not waiting for a newer event.
+    Attributes:
+        known: whether anything was ever heard of the session; all counters are zero if not.
+        delta_floor: a shard below this revision must load anew: what was removed up to it is forgotten.
+        indexed: photos with at least one stored face that are not waiting for a newer event.
+        facepass_enabled: None: not announced by `session-updated`, or deleted since.
     """
 
     session_id: SessionId
     known: bool
     revision: int
+    delta_floor: int
     pending: int
     indexed: int
     no_face: int
@@ -102,7 +75,6 @@ class SessionCounts:
     face_count: int
     last_indexed: datetime | None
     facepass_enabled: bool | None
-    """None: not announced by `session-updated`, or deleted since."""
 
     @property
     def present(self) -> int:

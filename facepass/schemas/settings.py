@@ -3,14 +3,14 @@
 `.env.example` is generated from these classes; a test compares it.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.photo_urls import check_photo_url
+from facepass.schemas.errors import ErrorCode, invalid_input
 
 
 class _Group(BaseSettings):
@@ -165,7 +165,30 @@ class AccessSettings(_Group):
     )
 
 
-_PhotoUrl = Annotated[str, AfterValidator(check_photo_url)]
+_PLACE = re.compile(r"\{[^{}]*\}")
+_PLACES = frozenset({"{photo_id}", "{session_id}"})
+
+_START = re.compile(r"/(?!/)|https?://[A-Za-z0-9.\-]+(:[0-9]+)?/|https?://\[[0-9A-Fa-f:.]+\](:[0-9]+)?/")
+"""A path on the API's own host, or a host, which is fixed: it goes into the page's Content-Security-Policy."""
+
+
+def _check_photo_url(template: str) -> str:
+    """Return a template that can be filled in, or the empty one.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not template:
+        return template
+    if not _START.match(template) or re.search(r"[\s\x00-\x1f\"<>\\]", template):
+        raise ValueError("give an address such as https://photos.example/{session_id}/{photo_id}.jpg")
+    places = set(_PLACE.findall(template))
+    if "{photo_id}" not in places or not places <= _PLACES or re.search(r"[{}]", _PLACE.sub("", template)):
+        raise ValueError("it must hold {photo_id}, may hold {session_id}, and no other {name}")
+    return template
+
+
+_PhotoUrl = Annotated[str, AfterValidator(_check_photo_url)]
 
 
 class PageSettings(_Group):
@@ -222,9 +245,12 @@ def read_settings(group: type[G]) -> G:
     try:
         return group()
     except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        name = f"FACEPASS_{str(first['loc'][0]).upper()}"
-        raise PermanentError(ErrorCode.INVALID_SETTING, f"{name}: {first['msg']}", setting=name) from exc
+        raise invalid_input(
+            exc,
+            code=ErrorCode.INVALID_SETTING,
+            place=lambda place: f"FACEPASS_{str(place[0]).upper()}",
+            detail="setting",
+        ) from exc
 
 
 def env_example() -> str:

@@ -1,5 +1,7 @@
 """The scale on which matches are shown, equal for every model."""
 
+from collections.abc import Iterable
+
 DEFAULT_THRESHOLD = 0.7
 """The similarity of a model's operating point, and the API's documented default."""
 
@@ -13,6 +15,11 @@ def similarity_from_cosine(cosine: float, operating_point: float) -> float:
     if cosine <= operating_point:
         return DEFAULT_THRESHOLD * (cosine + 1.0) / (operating_point + 1.0)
     return DEFAULT_THRESHOLD + (1.0 - DEFAULT_THRESHOLD) * (cosine - operating_point) / (1.0 - operating_point)
+
+
+def similarities_from_cosines(cosines: Iterable[float], operating_point: float) -> list[float]:
+    """The same for many."""
+    return [similarity_from_cosine(cosine, operating_point) for cosine in cosines]
 
 
 def cosine_from_similarity(similarity: float, operating_point: float) -> float:

@@ -5,11 +5,11 @@ The only importer of FastAPI. Searches the shards and publishes events; writes n
 
 from facepass.search_api.app import create_app
 from facepass.search_api.control import CONTROL_HOST, create_control_app
-from facepass.search_api.parts import Parts
+from facepass.search_api.resources import Resources
 
 __all__ = [
     "CONTROL_HOST",
-    "Parts",
+    "Resources",
     "create_app",
     "create_control_app",
 ]

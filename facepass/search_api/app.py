@@ -1,29 +1,30 @@
 """The HTTP API as one FastAPI application."""
 
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
 from facepass import __version__
-from facepass.search_api.access import Guard, SecurityHeaders, add_cors
+from facepass.search_api.access import Guard, GuestDoor, SecurityHeaders, add_cors
 from facepass.search_api.http import (
     PREFIXES,
+    ConcurrencyLimit,
     DocumentedApp,
     DrainRefused,
     RequestLog,
     SegmentPaths,
-    Slots,
     add_docs,
     answer_errors,
+    check_direct_routes,
 )
-from facepass.search_api.indexing import index_routes
+from facepass.search_api.indexing import IndexResources, index_routes
 from facepass.search_api.legacy import legacy_routes
 from facepass.search_api.page import page_routes
-from facepass.search_api.parts import Parts
 from facepass.search_api.probes import probe_routes
-from facepass.search_api.searching import explain_routes, search_routes
+from facepass.search_api.resources import Resources
+from facepass.search_api.searching import SearchResources, explain_routes, search_routes
 from facepass.search_api.sessions import session_routes
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -34,16 +35,16 @@ Every error has the same shape: a `code` for programs, a `message` for people, a
 A selfie is kept in memory for the time of its request, and nowhere else."""
 
 
-def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
-    """Build the application from opened parts.
+def create_app(resources: Resources, lifespan: Lifespan | None = None) -> FastAPI:
+    """Build the application.
 
     Args:
-        parts: opened by the caller, who closes them after the application has stopped.
+        resources: opened by the caller, who closes them after the application has stopped.
         lifespan: runs around the serving time, for what lives in the same event loop.
     """
-    guard = Guard(parts)
+    guard = Guard(resources.access, resources.store.database)
     # One more than compute at once: while a decoder works for one of them, the others have the cores.
-    threads = ThreadPoolExecutor(parts.engine.threads + 1, thread_name_prefix="selfie")
+    threads = ThreadPoolExecutor(resources.engine.threads + 1, thread_name_prefix="selfie")
     app = DocumentedApp(
         title="FacePass",
         version=__version__,
@@ -53,11 +54,12 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    _add_routes(app, parts, guard, threads)
+    _add_routes(app, resources, guard, threads)
+    check_direct_routes(app)
     add_docs(app)
     answer_errors(app)
     app.add_middleware(SegmentPaths)
-    add_cors(app, parts.access.cors_origins)
+    add_cors(app, resources.access.cors_origins)
     app.add_middleware(RequestLog)
     app.add_middleware(DrainRefused)  # outside: the log line does not wait for the rest of a refused upload
     app.add_middleware(SecurityHeaders)
@@ -77,20 +79,52 @@ def _with_threads(threads: ThreadPoolExecutor, guard: Guard, inner: Lifespan | N
     return lifespan
 
 
-def _add_routes(app: FastAPI, parts: Parts, guard: Guard, threads: ThreadPoolExecutor) -> None:
-    probes = probe_routes(parts)
-    slots = Slots(parts.settings.searches_at_once)
+def _add_routes(app: FastAPI, resources: Resources, guard: Guard, threads: Executor) -> None:
+    searching, indexing = _search_resources(resources, threads), _index_resources(resources)
+    door = GuestDoor(
+        guard=guard,
+        store=resources.store,
+        shards=resources.shards,
+        unannounced=resources.access.unannounced,
+    )
+    probes = probe_routes(
+        resources.store.database, resources.replica, resources.engine.spec.pack, resources.broker_healthy
+    )
     # Built once and included under both prefixes: what they count, they count together.
     routers = [
-        search_routes(parts, guard, threads, slots),
-        session_routes(parts, guard),
-        explain_routes(parts, guard, threads, slots),
-        index_routes(parts, guard),
-        legacy_routes(parts, guard, threads, slots),
-        page_routes(parts),
+        search_routes(searching, door),
+        session_routes(resources.store, door),
+        explain_routes(searching, door),
+        index_routes(indexing, guard),
+        *legacy_routes(resources.access, searching, indexing, door),
+        page_routes(resources.page, door),
         probes,
     ]
     for prefix in PREFIXES:
         for router in routers:
             app.include_router(router, prefix=prefix)
     app.include_router(probes)
+
+
+def _search_resources(resources: Resources, threads: Executor) -> SearchResources:
+    return SearchResources(
+        store=resources.store,
+        engine=resources.engine,
+        shards=resources.shards,
+        replica=resources.replica,
+        settings=resources.search,
+        threads=threads,
+        under_way=ConcurrencyLimit(resources.search.searches_at_once),
+    )
+
+
+def _index_resources(resources: Resources) -> IndexResources:
+    return IndexResources(
+        store=resources.store,
+        events=resources.events,
+        results=resources.results,
+        uploads=resources.uploads,
+        settings=resources.indexing,
+        images=resources.search,
+        lease=resources.lease,
+    )

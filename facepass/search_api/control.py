@@ -15,7 +15,7 @@ from facepass.schemas.http.control_bodies import HeldShards, Reloaded, ShardCont
 from facepass.schemas.ids import SessionId, check_id
 from facepass.schemas.logs import get_logger
 from facepass.search_api.http import answer_errors
-from facepass.search_api.parts import Parts
+from facepass.search_api.resources import Resources
 from facepass.storage.shards import Shards
 
 _log = get_logger(__name__)
@@ -25,32 +25,32 @@ CONTROL_HOST = "127.0.0.1"
 _SessionQuery = Annotated[str, Query(description="the session's id")]
 
 
-def create_control_app(parts: Parts) -> FastAPI:
-    """Build the control application from the parts that the public one serves."""
+def create_control_app(resources: Resources) -> FastAPI:
+    """Build the control application from what the public one serves."""
     app = FastAPI(title="FacePass control", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
 
+    @app.get("/shards")
     async def shards() -> HeldShards:
         """Every shard in memory, in no order."""
         return HeldShards(
-            replica_id=parts.replica.replica_id,
-            generation=parts.store.generation.number,
-            shards=parts.shards.inspection.held(),
+            replica_id=resources.replica.replica_id,
+            generation=resources.store.generation.number,
+            shards=resources.shards.inspection.held(),
         )
 
+    @app.get("/shards/contents")
     async def contents(session_id: _SessionQuery) -> ShardContents:
         """One shard with the digest of all its faces; 404 if it is not held, or kept changing."""
-        found = await parts.shards.inspection.contents(_checked(session_id))
+        found = await resources.shards.inspection.contents(_checked(session_id))
         if found is None:
             raise PermanentError(ErrorCode.SESSION_NOT_FOUND, "no shard of this session is at rest here")
         return found
 
+    @app.post("/shards/reload")
     async def reload(session_id: _SessionQuery) -> Reloaded:
         """Drop the session's shard and load it anew from PostgreSQL, if it was held."""
-        return await _reload(parts.shards, _checked(session_id))
+        return await _reload(resources.shards, _checked(session_id))
 
-    app.add_api_route("/shards", shards, methods=["GET"])
-    app.add_api_route("/shards/contents", contents, methods=["GET"])
-    app.add_api_route("/shards/reload", reload, methods=["POST"])
     answer_errors(app)
     # A web page that the operator has open could otherwise reach this port under a name of its own.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[CONTROL_HOST, "localhost"])

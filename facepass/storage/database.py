@@ -96,7 +96,7 @@ class Database:
             raise translate(exc) from None
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run `work` in a transaction of its own and return its result; again after a deadlock.
+        """The result of `work`, run in a transaction of its own; again after a deadlock.
 
         Raises: as `transaction`.
         """
@@ -113,7 +113,7 @@ class Database:
 
 @asynccontextmanager
 async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
-    """Open a pool of connections for the time of the block.
+    """A pool of connections, open for the time of the block.
 
     A connection is checked before it is handed out, so a restart of PostgreSQL costs a connection, not an error.
 

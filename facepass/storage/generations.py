@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from psycopg.rows import dict_row, scalar_row
 from psycopg.sql import SQL, Identifier, Literal
 from psycopg.types.json import Jsonb
 
@@ -64,8 +65,8 @@ async def _open(connection: Connection, spec: GenerationSpec) -> int:
 
 
 async def _check_migration(connection: Connection) -> None:
-    row = await (await connection.execute(_STATEMENTS["migration"])).fetchone()
-    found = row[0] if row else "none"
+    cursor = connection.cursor(row_factory=scalar_row)
+    found: str = await (await cursor.execute(_STATEMENTS["migration"])).fetchone() or "none"
     if found != HEAD:
         raise PermanentError(
             ErrorCode.NOT_MIGRATED,
@@ -78,10 +79,11 @@ async def _check_migration(connection: Connection) -> None:
 
 async def _find(connection: Connection, spec: GenerationSpec) -> int | None:
     """The number of the active generation, None if there is none."""
-    row = await (await connection.execute(_STATEMENTS["active"])).fetchone()
+    cursor = connection.cursor(row_factory=dict_row)
+    row = await (await cursor.execute(_STATEMENTS["active"])).fetchone()
     if row is None:
         return None
-    number, pack, size, fingerprint = row
+    pack, size, fingerprint = row["pack"], row["vector_size"], row["fingerprint"]
     wanted = dict(spec.fingerprint)
     if size != spec.vector_size or fingerprint != wanted:
         differing = sorted(
@@ -91,16 +93,16 @@ async def _find(connection: Connection, spec: GenerationSpec) -> int | None:
             ErrorCode.GENERATION_MISMATCH,
             f"the database's vectors were made with the model pack {pack!r} ({size} floats) and other settings"
             f" (different: {', '.join(differing) or 'vector size'}); use those, or another database",
-            generation=number,
+            generation=row["generation"],
         )
-    return int(number)
+    return int(row["generation"])
 
 
 async def _create(connection: Connection, spec: GenerationSpec) -> int:
     values = (spec.pack, spec.vector_size, spec.operating_point, Jsonb(dict(spec.fingerprint)))
-    row = await (await connection.execute(_STATEMENTS["create"], values)).fetchone()
-    assert row is not None  # noqa: S101 - INSERT ... RETURNING gives one row
-    number = int(row[0])
+    cursor = connection.cursor(row_factory=scalar_row)
+    number: int | None = await (await cursor.execute(_STATEMENTS["create"], values)).fetchone()
+    assert number is not None  # noqa: S101 - INSERT ... RETURNING gives one row
     parts = {
         "results": Identifier(f"photo_results_{number}"),
         "faces": Identifier(f"face_embeddings_{number}"),

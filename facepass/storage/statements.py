@@ -11,7 +11,7 @@ _HEAD = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 @cache
 def load_statements(topic: str) -> Mapping[str, str]:
-    """Return the statements of `sql/{topic}.sql` by name.
+    """The statements of `sql/{topic}.sql` by name.
 
     A statement begins with a line `-- name: …`, followed by one comment and the SQL.
 

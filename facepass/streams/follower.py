@@ -136,7 +136,7 @@ class Follower:
     def _new_app(self) -> faust.App:
         # A group of its own for each life of each replica: every one gets every hint, and none of the past.
         app_id = f"facepass-serve-{uuid.uuid4()}"
-        return new_app(self._kafka, app_id=app_id, buffered=_BUFFERED, newest_only=True, prompt=True)
+        return new_app(self._kafka, app_id=app_id, buffered=_BUFFERED, newest_only=True, fetch_often=True)
 
     async def take_hints(self, stream: Any) -> None:
         """Note each hint. Waits for nothing: a deletion must hide at once, even while PostgreSQL is slow."""

@@ -1,21 +1,24 @@
-"""What needs rows and events: a deletion until it is done, an outcome that is waited for, what a call asks for.
+"""What needs rows and events: a deletion until it is done, a result that is waited for, what a call asks for.
 
 Publishes through the port `EventPublisher` and never imports a Kafka client, nor anything of HTTP.
 """
 
-from facepass.use_cases.erasure import Receipt, Target, erase, forget_receipts
+from facepass.use_cases.erasure import Receipt, Target, erase
+from facepass.use_cases.idempotent_call import FirstAnswer, IdempotentCall, first_answer, hash_of
 from facepass.use_cases.index_plans import Plan, events, make_plan
-from facepass.use_cases.outcomes import Outcome, Outcomes, read_photos
+from facepass.use_cases.photo_results import PhotoResult, PhotoResults
 
 __all__ = [
-    "Outcome",
-    "Outcomes",
+    "FirstAnswer",
+    "IdempotentCall",
+    "PhotoResult",
+    "PhotoResults",
     "Plan",
     "Receipt",
     "Target",
     "erase",
     "events",
-    "forget_receipts",
+    "first_answer",
+    "hash_of",
     "make_plan",
-    "read_photos",
 ]

@@ -6,19 +6,16 @@ applied it, no serving process can answer with it any more, and the photo store 
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from facepass.schemas.events import EventPublisher, PhotoDeleted, SessionDeleted
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import LeaseSettings
-from facepass.storage import Connection, Database, load_statements
+from facepass.storage import Database
 from facepass.storage.photos import UploadStore
+from facepass.storage.reads import ReceiptRow, read_newest_event, read_receipt
 from facepass.storage.shards import wait_until_unserved
-
-_STATEMENTS = load_statements("erasure")
 
 _FIRST_LOOK_SECONDS = 0.02
 _LONGEST_LOOK_SECONDS = 1.0
@@ -87,12 +84,13 @@ async def erase(
         TransientError: `database_unavailable`, `broker_unavailable`.
         PermanentError: `event_refused`.
     """
-    fence = max(filter(None, [datetime.now(UTC), await _newest(db, target)]))
+    newest = await read_newest_event(db, target.session_id, target.photo_id)
+    # photos of a producer whose clock runs ahead are to be covered too
+    fence = max(filter(None, [datetime.now(UTC), newest]))
     await publisher.publish(target.event(fence), origin_api=True)
     applied = await _applied(db, target, fence, applied_within)
     if applied is None:
         return Receipt(target=target, fence=fence)
-    photos_removed, faces_removed, applied_at = applied
     removing = asyncio.create_task(uploads.remove_deleted(target.session_id, target.photo_id))
     try:
         unserved = await wait_until_unserved(db, lease.lease_seconds, timeout=unserved_within)
@@ -102,48 +100,20 @@ async def erase(
     return Receipt(
         target=target,
         fence=fence,
-        applied_at=applied_at,
-        photos_removed=photos_removed,
-        faces_removed=faces_removed,
+        applied_at=applied.applied_at,
+        photos_removed=applied.photos_removed,
+        faces_removed=applied.faces_removed,
         uploads_pending=pending,
         acknowledged_at=datetime.now(UTC) if unserved else None,
     )
 
 
-async def forget_receipts(db: Database, *, kept_seconds: float) -> int:
-    """Remove what is only of use to those who wait for a deletion; how many rows.
-
-    Raises: as `Database.run`.
-    """
-
-    async def forget(connection: Connection) -> int:
-        return (await connection.execute(_STATEMENTS["forget"], {"kept_seconds": kept_seconds})).rowcount
-
-    return await db.run(forget)
-
-
-async def _newest(db: Database, target: Target) -> datetime | None:
-    """The newest event present: photos of a producer whose clock runs ahead are to be covered too."""
-    row = await _one_row(db, "newest", target)
-    newest: datetime | None = row[0] if row else None
-    return newest
-
-
-async def _applied(
-    db: Database, target: Target, fence: datetime, seconds: float
-) -> tuple[int, int, datetime] | None:
-    """Photos and faces removed, and when, once the fence stands; None if it does not in time."""
+async def _applied(db: Database, target: Target, fence: datetime, seconds: float) -> ReceiptRow | None:
+    """What the deletion did, once its fence stands; None if it does not in time."""
     deadline, pause = time.monotonic() + seconds, _FIRST_LOOK_SECONDS
-    while (row := await _one_row(db, "applied", target, fence=fence)) is None:
+    while (row := await read_receipt(db, target.session_id, target.photo_id, fence)) is None:
         if time.monotonic() >= deadline:
             return None
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
-    photos_removed, faces_removed, applied_at = row
-    return photos_removed, faces_removed, applied_at
-
-
-async def _one_row(db: Database, statement: str, target: Target, **values: object) -> Sequence[Any] | None:
-    ids = {"session": target.session_id, "photo": target.photo_id}
-    async with db.transaction() as connection:
-        return await (await connection.execute(_STATEMENTS[statement], {**ids, **values})).fetchone()
+    return row

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoState, UpdateStatus
-from facepass.use_cases.outcomes import FENCED, KnownPhoto, Outcome
+from facepass.schemas.ledger import PhotoState
+from facepass.storage.reads import PhotoRow
+from facepass.use_cases.photo_results import FENCED, PhotoResult, stored_result
 
-_FINAL = (UpdateStatus.INDEXED, UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
+_FINAL = (PhotoState.INDEXED, PhotoState.NO_FACE, PhotoState.FILTERED)
 """What comes of the same object again and again; a photo that failed may succeed when it is tried again."""
 
 JOINED = timedelta(minutes=10)
@@ -23,37 +24,37 @@ class Plan:
     """What is to be done for some photos of a session.
 
     Attributes:
-        settled: answered by the ledger.
+        answered: what the ledger says already.
         times: `occurred_at` of the events to wait for.
         ask: those of `times` whose event is still to be published.
     """
 
-    settled: Mapping[PhotoId, Outcome]
+    answered: Mapping[PhotoId, PhotoResult]
     times: Mapping[PhotoId, datetime]
     ask: frozenset[PhotoId]
 
 
-def make_plan(keys: Mapping[PhotoId, str | None], known: Mapping[PhotoId, KnownPhoto]) -> Plan:
+def make_plan(keys: Mapping[PhotoId, str | None], known: Mapping[PhotoId, PhotoRow]) -> Plan:
     """Plan for photos with their keys; None for an image that has none yet."""
     now = datetime.now(UTC)
-    settled: dict[PhotoId, Outcome] = {}
+    answered: dict[PhotoId, PhotoResult] = {}
     times: dict[PhotoId, datetime] = {}
     ask: set[PhotoId] = set()
     for photo_id, key in keys.items():
         photo = known[photo_id]
         same = key is not None and photo.s3_key == key
-        if same and photo.outcome is not None and photo.outcome.status in _FINAL:
-            settled[photo_id] = photo.outcome
+        if same and photo.state in _FINAL and (result := stored_result(photo)):
+            answered[photo_id] = result
         elif same and (joined := _waits_since(photo, now)):
             times[photo_id] = joined
         else:
             time = _event_time(photo, now)
             if photo.fenced(time):
-                settled[photo_id] = FENCED
+                answered[photo_id] = FENCED
             else:
                 times[photo_id] = time
                 ask.add(photo_id)
-    return Plan(settled=settled, times=times, ask=frozenset(ask))
+    return Plan(answered=answered, times=times, ask=frozenset(ask))
 
 
 def events(
@@ -71,7 +72,7 @@ def events(
     ]
 
 
-def _waits_since(photo: KnownPhoto, now: datetime) -> datetime | None:
+def _waits_since(photo: PhotoRow, now: datetime) -> datetime | None:
     """When the event happened that a photo waits for, if that is on its way."""
     waits = photo.state is PhotoState.PENDING and not photo.attempts
     if waits and photo.occurred_at is not None and now - photo.occurred_at < JOINED:
@@ -79,7 +80,7 @@ def _waits_since(photo: KnownPhoto, now: datetime) -> datetime | None:
     return None
 
 
-def _event_time(photo: KnownPhoto, now: datetime) -> datetime:
+def _event_time(photo: PhotoRow, now: datetime) -> datetime:
     """Now; later than what the ledger has, if the clock of whoever sent that runs ahead.
 
     Of a deleted photo always now: a fence is passed by time alone.

@@ -6,13 +6,18 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from facepass.cli.command_line import app
+from facepass.cli.commands.bench_command import add_bench
+from facepass.cli.commands.local_commands import KafkaName
 from facepass.cli.unknown_settings import unknown_settings
+from facepass.local.kafka_kinds import KafkaKind
+from facepass.schemas.errors import ErrorCode, PermanentError
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "Makefile")
@@ -74,6 +79,34 @@ def test_documents_name_only_commands_and_options_that_exist(document: str) -> N
         path = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in commands), None)
         assert path, f"{document}: facepass {' '.join(words)}"
         assert set(re.findall(r"--[a-z-]+", call[1])) <= commands[path], f"{document}: {path} {call[1]}"
+
+
+def test_the_command_line_begins_without_what_its_commands_run() -> None:
+    """So that `--help` answers at once; and a process in production never imports what only dev and demo run."""
+    script = (
+        "import sys; import facepass.cli; print(*{name for name in sys.modules if name.startswith('facepass.')})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    rooms = {".".join(name.split(".")[:3]) for name in done.stdout.split() if name != "facepass.cli"}
+    commands = {"facepass.cli.command_line", "facepass.cli.commands"}
+    helpers = {"facepass.cli.exit_statuses", "facepass.cli.unknown_settings"}
+    contracts = {room for room in rooms if room.startswith("facepass.schemas")}
+    assert rooms == commands | helpers | contracts
+    assert "facepass.schemas.logs" not in contracts, "structlog takes as long as all the rest"
+
+
+def test_the_brokers_of_the_options_are_those_that_there_are() -> None:
+    assert set(get_args(KafkaName)) == set(KafkaKind)
+
+
+@pytest.mark.parametrize("arguments", [[], ["shard", "--quick", "--json"]])
+def test_without_the_source_tree_bench_says_that_it_needs_it(arguments: list[str], tmp_path: Path) -> None:
+    installed = typer.Typer(pretty_exceptions_enable=False)
+    installed.callback()(lambda: None)
+    add_bench(installed, tmp_path)
+    with pytest.raises(PermanentError, match="needs the source tree") as caught:
+        CliRunner().invoke(installed, ["bench", *arguments], catch_exceptions=False)
+    assert caught.value.code is ErrorCode.INVALID_SETTING
 
 
 def test_an_unreachable_broker_is_one_line_with_its_code() -> None:

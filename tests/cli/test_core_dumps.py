@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import os, resource, subprocess, sys
 resource.setrlimit(resource.RLIMIT_CORE, (2**20, 2**30))
-from facepass.ops.core_dumps import forbid_core_dumps
+from facepass.cli.running.core_dumps import forbid_core_dumps
 forbid_core_dumps()
 print(*resource.getrlimit(resource.RLIMIT_CORE), flush=True)
 subprocess.run([sys.executable, "-c", "import resource; print(*resource.getrlimit(resource.RLIMIT_CORE))"])
@@ -20,12 +20,12 @@ def test_neither_the_process_nor_its_children_write_core_files() -> None:
     assert done.stdout.splitlines() == ["0 0", "0 0"]
 
 
-@pytest.mark.parametrize(("module", "function"), [("serve", "serve"), ("workers", "ingest")])
+@pytest.mark.parametrize(("module", "function"), [("serving", "serve"), ("workers", "ingest")])
 def test_processes_that_hold_pictures_begin_with_that(module: str, function: str) -> None:
     """Ended by a setting that is read right behind: nothing was opened before."""
     script = f"""
 import asyncio, resource
-from facepass.ops.{module} import {function}
+from facepass.cli.running.{module} import {function}
 from facepass.schemas.errors import PermanentError
 try:
     asyncio.run({function}({"'127.0.0.1', 0" if function == "serve" else "None"}))

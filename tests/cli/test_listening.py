@@ -2,7 +2,8 @@
 
 import socket
 
-from facepass.local.ports import free_port, listen
+from facepass.cli.running.listening import listen
+from facepass.local.ports import free_port
 
 
 def test_an_answer_never_waits_for_the_clients_acknowledgement() -> None:

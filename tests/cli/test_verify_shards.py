@@ -14,13 +14,13 @@ from support.ledger import Storage, open_storage, random_vector
 from support.live_server import live_server
 from support.shard_rows import index
 
-from facepass.cli.verifying.scope import Scope
+from facepass.cli.verifying.comparison import Comparison
 from facepass.cli.verifying.shard_comparison import ShardReport, compare_shards
 from facepass.schemas import metrics
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.search_api.control import create_control_app
-from facepass.search_api.parts import Parts
+from facepass.search_api.resources import Resources
 from facepass.storage.reads.verification import read_contents
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shard import Shard
@@ -37,16 +37,16 @@ class Serving:
         self.storage, self.shards, self.replica, self.url = storage, shards, replica, url
 
     def shard(self, session: str = S) -> Shard:
-        held = self.shards._sessions.get(SessionId(session))
+        held = self.shards._cache.get(SessionId(session))
         assert held
         assert held.shard
         return held.shard
 
     async def verify(
-        self, *, repair: bool = False, patience: float = 2, **scope: Any
+        self, *, repair: bool = False, patience: float = 2, **fields: Any
     ) -> tuple[list[str], ShardReport]:
         report = ShardReport()
-        wanted = Scope(store=self.storage.store, patience=patience, **scope)
+        wanted = Comparison(store=self.storage.store, patience=patience, **fields)
         found = [one async for one in compare_shards(wanted, self.url, report, repair=repair)]
         return [
             f"{one.where.removeprefix(self.url)}: {one.what}: {one.expected}, not {one.found}" for one in found
@@ -62,7 +62,7 @@ async def open_serving(storage: Storage) -> AsyncIterator[Serving]:
         await replica.register()
         stack.push_async_callback(replica.close)
         parts = SimpleNamespace(shards=shards, replica=replica, store=storage.store)
-        url = await stack.enter_async_context(live_server(create_control_app(cast(Parts, parts))))
+        url = await stack.enter_async_context(live_server(create_control_app(cast(Resources, parts))))
         yield Serving(storage, shards, replica, url)
 
 
@@ -281,7 +281,7 @@ async def test_the_poll_does_not_drop_for_ever_when_the_ledger_is_wrong(serving:
 
 
 async def test_a_shard_dropped_while_its_delta_is_under_way_takes_no_memory_with_it(serving: Serving) -> None:
-    sessions = serving.shards._sessions
+    sessions = serving.shards._cache
     session = sessions.get(S)
     assert session
     serving.shards.inspection.drop(S)

@@ -11,7 +11,7 @@ from support.ledger import Storage, at, open_storage, photo_event, random_vector
 from support.shard_rows import index
 from support.streams_support import commit, with_topics
 
-from facepass.cli.verifying.scope import Scope
+from facepass.cli.verifying.comparison import Comparison
 from facepass.cli.verifying.topic_comparison import compare_topics
 from facepass.cli.verifying.verification_run import report_differences
 from facepass.local.broker import embedded_broker
@@ -85,13 +85,12 @@ async def publish(broker: str, sent: list[Sent]) -> None:
 
 
 async def found(storage: Storage, kafka: KafkaSettings, session: str | None = None) -> list[str]:
-    scope = Scope(
-        database=storage.db,
-        generation=storage.generation,
+    comparison = Comparison(
+        store=storage.store,
         session=SessionId(session) if session else None,
         patience=0,
     )
-    return [f"{one.where}: {one.what}: {one.found}" async for one in compare_topics(scope, kafka)]
+    return [f"{one.where}: {one.what}: {one.found}" async for one in compare_topics(comparison, kafka)]
 
 
 async def test_events_that_are_accounted_for_show_no_difference(
@@ -163,21 +162,21 @@ async def test_a_row_that_comes_a_moment_later_is_no_difference(
     async def meanwhile(_seconds: float) -> None:
         await delete_session(storage.store, SessionId("t"), at(5))
 
-    monkeypatch.setattr("facepass.cli.verifying.scope.asyncio.sleep", meanwhile)
+    monkeypatch.setattr("facepass.cli.verifying.comparison.asyncio.sleep", meanwhile)
     assert await found(storage, kafka_settings) == []
 
 
 async def test_the_report_names_each_difference_in_one_line(
     storage: Storage, kafka_settings: KafkaSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scope = Scope(store=storage.store, patience=0)
-    assert await report_differences(scope, kafka_settings, [], repair=False) == 0
+    comparison = Comparison(store=storage.store, patience=0)
+    assert await report_differences(comparison, kafka_settings, [], repair=False) == 0
     assert capsys.readouterr().out == (
         "compared ledger, topics and no shards, since no --replica was given: no differences\n"
     )
     await storage.execute("UPDATE session_generations SET pending = 9 WHERE session_id = 's'")
     await storage.execute("UPDATE sessions SET deleted_at = deleted_at - interval '1 s' WHERE session_id = 't'")
-    assert await report_differences(scope, kafka_settings, ["http://127.0.0.1:1"], repair=False) == 3
+    assert await report_differences(comparison, kafka_settings, ["http://127.0.0.1:1"], repair=False) == 3
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == ["ledger", "shards", "topics"]
     assert "session 's': counter pending: expected 0, found 9. To do: " in lines[0]

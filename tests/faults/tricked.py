@@ -128,8 +128,8 @@ def _at_commit(function: Any) -> Any:
 
 def fetched() -> None:
     """A photo's bytes are here, nothing is made of them yet."""
-    for adapter in ("DirectoryPhotoStore", "S3PhotoStore"):
-        _wrap("facepass.storage.photos.photo_store", f"{adapter}.fetch", _after)
+    _wrap("facepass.storage.photos.directory_store", "DirectoryPhotoStore.fetch", _after)
+    _wrap("facepass.storage.photos.s3_store", "S3PhotoStore.fetch", _after)
 
 
 def embedded() -> None:

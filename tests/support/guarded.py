@@ -7,16 +7,18 @@ from fastapi import Depends, FastAPI, Request
 
 from facepass.schemas.callers import Caller, Scope
 from facepass.schemas.ids import SessionId
-from facepass.search_api import Parts
+from facepass.search_api import Resources
 from facepass.search_api.access.guard import Guard
+from facepass.search_api.access.guest_door import GuestDoor
 from facepass.search_api.access.response_headers import SecurityHeaders
 from facepass.search_api.http.errors import answer_errors
 from facepass.search_api.http.middleware import RequestLog
 
 
-def guarded_app(parts: Parts) -> tuple[FastAPI, Guard]:
+def guarded_app(parts: Resources) -> tuple[FastAPI, Guard]:
     """Routes `/index`, `/photos`, `/keys`, `/search`, `/guests/{session}`; whoever calls this closes the guard."""
-    app, guard = FastAPI(), Guard(parts)
+    app, guard = FastAPI(), Guard(parts.access, parts.store.database)
+    door = GuestDoor(guard=guard, store=parts.store, shards=parts.shards, unannounced=parts.access.unannounced)
 
     @app.post("/index")
     async def index(caller: Annotated[Caller, Depends(guard.limit_index())]) -> str:
@@ -35,7 +37,7 @@ def guarded_app(parts: Parts) -> tuple[FastAPI, Guard]:
 
     @app.get("/guests/{session_id}", dependencies=[Depends(guard.guest())])
     async def guests(request: Request, session_id: str) -> None:
-        await guard.check_guest(request, SessionId(session_id))
+        await door.enter(request, SessionId(session_id))
 
     answer_errors(app)
     app.add_middleware(RequestLog)

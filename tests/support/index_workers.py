@@ -16,9 +16,10 @@ from facepass.embedding import FaceEngine
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.events import Event, IndexUpdate, PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.faces import PhotoFaces
-from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Origin, PhotoState
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import AccessSettings, DatabaseSettings, IndexingSettings, PhotoStoreSettings
-from facepass.search_api import Parts
+from facepass.search_api import Resources
 from facepass.storage.writes import delete_photo, delete_session, register_photos, save_photos
 
 
@@ -56,13 +57,13 @@ class Workers:
         return event
 
 
-async def register(parts: Parts, event: PhotoIndexed) -> None:
+async def register(parts: Resources, event: PhotoIndexed) -> None:
     """What intake does with a photo."""
-    await register_photos(parts.store, [_photo(event)])
+    await register_photos(parts.store, [PhotoEvent(event=event, origin=ORIGIN)])
 
 
 async def settle(
-    parts: Parts, event: PhotoIndexed, *, found: PhotoFaces | None = None, error: ErrorCode | None = None
+    parts: Resources, event: PhotoIndexed, *, found: PhotoFaces | None = None, error: ErrorCode | None = None
 ) -> IndexUpdate:
     """What ingest does with a photo: its outcome, and the update that it publishes."""
     state = PhotoState.FAILED
@@ -70,12 +71,13 @@ async def settle(
         state = (
             PhotoState.INDEXED if found.faces else PhotoState.FILTERED if found.left_out else PhotoState.NO_FACE
         )
-    outcome = PhotoOutcome(event=_photo(event), state=state, found=found, error=error)
+    photo = PhotoEvent(event=event, origin=ORIGIN)
+    outcome = PhotoOutcome(photo=photo, state=state, found=found, error=error)
     (written,) = await save_photos(parts.store, [outcome], retry_hours=24)
     return written.update
 
 
-async def apply_deletion(parts: Parts, event: Event) -> IndexUpdate:
+async def apply_deletion(parts: Resources, event: Event) -> IndexUpdate:
     """What intake does with a deletion."""
     if isinstance(event, PhotoDeleted):
         return (await delete_photo(parts.store, event.session_id, event.photo_id, event.occurred_at)).update
@@ -85,17 +87,6 @@ async def apply_deletion(parts: Parts, event: Event) -> IndexUpdate:
 
 def faces_of(engine: FaceEngine, picture: bytes) -> PhotoFaces:
     return engine.analyse_photo(picture)
-
-
-def _photo(event: PhotoIndexed) -> PhotoEvent:
-    return PhotoEvent(
-        session_id=event.session_id,
-        photo_id=event.photo_id,
-        s3_key=event.s3_key,
-        occurred_at=event.occurred_at,
-        occurred_at_given=True,
-        origin=ORIGIN,
-    )
 
 
 KEY = "a-key-of-the-tests"
@@ -138,7 +129,7 @@ class Calls:
         return call.result()
 
     async def note(self, update: object) -> None:
-        self.stack.parts.outcomes.note(update)
+        self.stack.parts.results.note(update)
 
 
 @asynccontextmanager

@@ -66,7 +66,7 @@ from facepass.storage.migrations import migrate
 from facepass.storage.photos import open_photo_store
 from facepass.streams.ingest.ingest_process import index_batch
 from facepass.streams.ingest.pipeline import Pipeline, open_pipeline
-from facepass.streams.intake.intake_process import Intake, register, remove_session
+from facepass.streams.intake.applying import Intake, register, remove_session
 from facepass.streams.kafka import DeadLetter, record_from_message
 from facepass.streams.process import Worker
 
@@ -89,7 +89,7 @@ class Broker:
         """Of intake and ingest: updates."""
         return [Origin(topic=event.topic, partition=0, offset=0) for event in events]
 
-    async def dead_letter(self, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, letter: DeadLetter) -> None:
         """No journey gives up its event."""
         raise AssertionError(letter.text)
 

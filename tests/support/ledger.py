@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from facepass.schemas.errors import ErrorCode
+from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import Box, Face, GenerationSpec, LeftOutFace, LeftOutReason, PhotoFaces, Quality
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Origin, PhotoState
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import Database, open_database
 from facepass.storage.generations import Generation, Store, open_store
@@ -59,15 +61,17 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def photo_event(session: str, photo: str, seconds: float = 0, *, given: bool = True) -> PhotoEvent:
-    return PhotoEvent(
+def photo_event(
+    session: str, photo: str, seconds: float = 0, *, given: bool = True, s3_key: str | None = None
+) -> PhotoEvent:
+    event = PhotoIndexed(
         session_id=SessionId(session),
         photo_id=PhotoId(photo),
-        s3_key=f"photos/{seconds}.jpg",
+        s3_key=s3_key or f"photos/{seconds}.jpg",
         occurred_at=at(seconds),
         occurred_at_given=given,
-        origin=Origin(topic="photo-indexed", partition=3, offset=int(seconds) + 7),
     )
+    return PhotoEvent(event=event, origin=Origin(topic="photo-indexed", partition=3, offset=int(seconds) + 7))
 
 
 def random_vector(seed: object, size: int = SIZE) -> np.ndarray:
@@ -93,14 +97,14 @@ LEFT_OUT = LeftOutFace(
 
 
 def outcome(
-    event: PhotoEvent,
+    photo: PhotoEvent,
     state: PhotoState = PhotoState.INDEXED,
     *,
     faces: int | Sequence[Face] = 1,
     error: ErrorCode | None = None,
 ) -> PhotoOutcome:
-    """What became of `event`. With a number of faces, their vectors depend on the event alone."""
-    found = None
+    """What became of `photo`. With a number of faces, their vectors depend on the event alone."""
+    event, found = photo.event, None
     if state is PhotoState.INDEXED:
         if isinstance(faces, int):
             faces = [
@@ -113,7 +117,7 @@ def outcome(
         found = PhotoFaces(width=640, height=480, faces=(), left_out=(LEFT_OUT,))
     elif error is None:
         error = ErrorCode.STORE_UNAVAILABLE if state is PhotoState.PENDING else ErrorCode.DAMAGED_IMAGE
-    return PhotoOutcome(event=event, state=state, found=found, error=error, etag=f"etag-{event.occurred_at}")
+    return PhotoOutcome(photo=photo, state=state, found=found, error=error, etag=f"etag-{event.occurred_at}")
 
 
 _RECOUNT = """

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from facepass.local.ports import listen
+from facepass.cli.running.listening import listen
 from facepass.search_api.http.protocol import BoundedReads
 
 

@@ -12,10 +12,11 @@ from fastapi import FastAPI
 
 from facepass.embedding import FaceEngine
 from facepass.schemas.errors import TransientError
-from facepass.schemas.events import EventPublisher, SessionUpdated
+from facepass.schemas.events import EventPublisher, PhotoIndexed, SessionUpdated
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Origin, PhotoEvent, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Origin, PhotoState
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import (
     AccessSettings,
     DatabaseSettings,
@@ -26,18 +27,17 @@ from facepass.schemas.settings import (
     SearchSettings,
     ShardSettings,
 )
-from facepass.search_api import Parts, create_app
+from facepass.search_api import Resources, create_app
 from facepass.search_api.access.session_tokens import make_token
 from facepass.storage.callers.token_secrets import read_secret
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
-from facepass.storage.photos.photo_store import open_photo_store
-from facepass.storage.photos.uploads import UploadStore
+from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import register_photos, save_photos, update_session
-from facepass.streams.kafka.reconnecting_publisher import LatePublisher
-from facepass.use_cases.outcomes import Outcomes
+from facepass.streams.kafka.reconnecting_publisher import ReconnectingPublisher
+from facepass.use_cases import PhotoResults
 
 NO_PHOTOS = PhotoStoreSettings(photos="/nonexistent/photos")
 
@@ -57,7 +57,7 @@ def beside(*pictures: tuple[bytes, float]) -> bytes:
 class SearchStack:
     """The application, a client that calls it in the same event loop, and the parts behind it."""
 
-    parts: Parts
+    parts: Resources
     app: FastAPI
     client: httpx.AsyncClient
 
@@ -96,19 +96,18 @@ class SearchStack:
 
 
 def event(session_id: str, photo_id: str) -> PhotoEvent:
-    return PhotoEvent(
+    indexed = PhotoIndexed(
         session_id=SessionId(session_id),
         photo_id=PhotoId(photo_id),
         s3_key=f"photos/{photo_id}.jpg",
         occurred_at=datetime.now(UTC),
-        occurred_at_given=True,
-        origin=ORIGIN,
     )
+    return PhotoEvent(event=indexed, origin=ORIGIN)
 
 
 def outcome(session_id: str, photo_id: str, found: PhotoFaces) -> PhotoOutcome:
     state = PhotoState.INDEXED if found.faces else PhotoState.FILTERED if found.left_out else PhotoState.NO_FACE
-    return PhotoOutcome(event=event(session_id, photo_id), state=state, found=found)
+    return PhotoOutcome(photo=event(session_id, photo_id), state=state, found=found)
 
 
 @asynccontextmanager
@@ -134,19 +133,19 @@ async def open_search_stack(
         await replica.register()
         stack.push_async_callback(_close, replica)
         await replica.poll()
-        parts = Parts(
+        parts = Resources(
             store=store,
             engine=engine,
             shards=shards,
             replica=replica,
-            settings=search or SearchSettings(),
+            search=search or SearchSettings(),
             access=access or AccessSettings(),
             indexing=indexing or IndexingSettings(),
             page=page or PageSettings(),
             lease=lease or LeaseSettings(),
-            outcomes=Outcomes(store),
+            results=PhotoResults(store),
             uploads=UploadStore(db, await stack.enter_async_context(open_photo_store(photos))),
-            events=events or LatePublisher(),  # without Kafka, unless the test has one
+            events=events or ReconnectingPublisher(),  # without Kafka, unless the test has one
             broker_healthy=lambda: broker_healthy,
         )
         app = create_app(parts)

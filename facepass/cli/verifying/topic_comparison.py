@@ -5,15 +5,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from facepass.cli.verifying.scope import Scope, twice
-from facepass.schemas.differences import Difference, Part
+from facepass.cli.verifying.comparison import Comparison, twice
 from facepass.schemas.errors import PermanentError
 from facepass.schemas.events import Event, PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.ledger import Origin
 from facepass.schemas.settings import KafkaSettings
-from facepass.storage.reads import Unaccounted, place, unaccounted_photos, unfenced_deletions
+from facepass.storage.reads import (
+    Compared,
+    Difference,
+    Unaccounted,
+    place,
+    unaccounted_photos,
+    unfenced_deletions,
+)
 from facepass.streams.intake import INTAKE_GROUP
-from facepass.streams.kafka import Record, TopicReader, open_topic_reader, photo_event
+from facepass.streams.kafka import Record, TopicReader, open_topic_reader
 
 E = TypeVar("E", bound=Event)
 
@@ -22,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Consumed = tuple[E, Origin]
 
 
-async def compare_topics(scope: Scope, kafka: KafkaSettings) -> AsyncIterator[Difference]:
+async def compare_topics(comparison: Comparison, kafka: KafkaSettings) -> AsyncIterator[Difference]:
     """Read the three topics as far as intake has, and look every event up.
 
     Undecodable events are passed over: intake puts them on the dead letters.
@@ -33,28 +39,28 @@ async def compare_topics(scope: Scope, kafka: KafkaSettings) -> AsyncIterator[Di
     """
     topics = [PhotoIndexed.topic, PhotoDeleted.topic, SessionDeleted.topic]
     async with open_topic_reader(kafka, topics, group=INTAKE_GROUP) as reader:
-        for where, (end, committed) in (await reader.wait_for_group(scope.patience)).items():
+        for where, (end, committed) in (await reader.wait_for_group(comparison.patience)).items():
             yield _lag(where, end, committed)
-        async for photos in _events(scope, reader, PhotoIndexed):
-            for difference in await twice(partial(_missing_photos, scope, photos)):
+        async for photos in _events(comparison, reader, PhotoIndexed):
+            for difference in await twice(partial(_missing_photos, comparison, photos)):
                 yield difference
-        async for deleted in _events(scope, reader, PhotoDeleted):
-            for difference in await twice(partial(_missing_fences, scope, deleted)):
+        async for deleted in _events(comparison, reader, PhotoDeleted):
+            for difference in await twice(partial(_missing_fences, comparison, deleted)):
                 yield difference
-        async for gone in _events(scope, reader, SessionDeleted):
-            for difference in await twice(partial(_missing_fences, scope, gone)):
+        async for gone in _events(comparison, reader, SessionDeleted):
+            for difference in await twice(partial(_missing_fences, comparison, gone)):
                 yield difference
 
 
-async def _events(scope: Scope, reader: TopicReader, kind: type[E]) -> AsyncIterator[list[Consumed[E]]]:
-    """The events of one topic that can be decoded and are of the scope, some at a time."""
+async def _events(comparison: Comparison, reader: TopicReader, kind: type[E]) -> AsyncIterator[list[Consumed[E]]]:
+    """The events of one topic that can be decoded and are compared, some at a time."""
     begun, done = datetime.now(UTC), 0
     async for records in reader.read(kind.topic):
         found = [(event, record.origin) for record in records if (event := _decoded(record, kind, begun))]
-        if some := [one for one in found if scope.session in {None, one[0].session_id}]:
+        if some := [one for one in found if comparison.session in {None, one[0].session_id}]:
             yield some
         done += len(records)
-        scope.progress.tell(f"records of {kind.topic}", done, max(done, reader.records(kind.topic)))
+        comparison.progress.tell(f"records of {kind.topic}", done, max(done, reader.records(kind.topic)))
 
 
 def _decoded(record: Record, kind: type[E], begun: datetime) -> E | None:
@@ -68,9 +74,9 @@ def _decoded(record: Record, kind: type[E], begun: datetime) -> E | None:
     return event
 
 
-async def _missing_photos(scope: Scope, events: Sequence[Consumed[PhotoIndexed]]) -> list[Difference]:
-    asked = [photo_event(event, origin) for event, origin in events]
-    missing = await unaccounted_photos(scope.store, asked)
+async def _missing_photos(comparison: Comparison, events: Sequence[Consumed[PhotoIndexed]]) -> list[Difference]:
+    asked = [event for event, _ in events]
+    missing = await unaccounted_photos(comparison.store, asked)
     return [
         _difference(
             events[one.index],
@@ -83,9 +89,9 @@ async def _missing_photos(scope: Scope, events: Sequence[Consumed[PhotoIndexed]]
 
 
 async def _missing_fences(
-    scope: Scope, events: Sequence[Consumed[PhotoDeleted]] | Sequence[Consumed[SessionDeleted]]
+    comparison: Comparison, events: Sequence[Consumed[PhotoDeleted]] | Sequence[Consumed[SessionDeleted]]
 ) -> list[Difference]:
-    missing = await unfenced_deletions(scope.store.database, [event for event, _ in events])
+    missing = await unfenced_deletions(comparison.store.database, [event for event, _ in events])
     return [
         _difference(
             events[one.index],
@@ -113,7 +119,7 @@ def _difference(
     event, origin = consumed
     photo = None if isinstance(event, SessionDeleted) else event.photo_id
     return Difference(
-        part=Part.TOPICS,
+        compared=Compared.TOPICS,
         where=f"{origin.topic}[{origin.partition}]@{origin.offset}, {place(event.session_id, photo)}",
         what=what,
         expected=f"one of {event.occurred_at.isoformat()} or later",
@@ -124,7 +130,7 @@ def _difference(
 
 def _lag(where: str, end: int, committed: int | None) -> Difference:
     return Difference(
-        part=Part.TOPICS,
+        compared=Compared.TOPICS,
         where=where,
         what=f"offset of {INTAKE_GROUP}",
         expected=f"{end} or later",

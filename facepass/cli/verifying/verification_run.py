@@ -2,15 +2,15 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from facepass.cli.verifying.comparison import Comparison
 from facepass.cli.verifying.ledger_comparison import compare_ledger
-from facepass.cli.verifying.scope import Scope
 from facepass.cli.verifying.shard_comparison import ShardReport, compare_shards
 from facepass.cli.verifying.topic_comparison import compare_topics
 from facepass.embedding import read_spec
-from facepass.schemas.differences import Difference
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import DatabaseSettings, KafkaSettings, ModelSettings, read_settings
 from facepass.storage import find_store, open_database
+from facepass.storage.reads import Difference
 
 
 async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repair: bool, patience: float) -> int:
@@ -25,11 +25,13 @@ async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repa
         if store is None:
             print("nothing was ever written to this database: there is nothing to compare")
             return 0
-        scope = Scope(store=store, session=session, patience=patience)
-        return await report_differences(scope, kafka, replicas, repair=repair)
+        comparison = Comparison(store=store, session=session, patience=patience)
+        return await report_differences(comparison, kafka, replicas, repair=repair)
 
 
-async def report_differences(scope: Scope, kafka: KafkaSettings, replicas: Sequence[str], *, repair: bool) -> int:
+async def report_differences(
+    comparison: Comparison, kafka: KafkaSettings, replicas: Sequence[str], *, repair: bool
+) -> int:
     """Compare everything, print what differs and a last line; how many differences there were.
 
     Kafka comes last: without it the rest has been compared.
@@ -37,18 +39,22 @@ async def report_differences(scope: Scope, kafka: KafkaSettings, replicas: Seque
     Raises:
         FacePassError: `database_unavailable`, and as `compare_topics`.
     """
-    total = await _print(compare_ledger(scope))
+    total = await _print(compare_ledger(comparison))
     report = ShardReport()
     for url in replicas:
-        total += await _print(compare_shards(scope, url, report, repair=repair))
-    total += await _print(compare_topics(scope, kafka))
+        total += await _print(compare_shards(comparison, url, report, repair=repair))
+    total += await _print(compare_topics(comparison, kafka))
+    _print_end(report, total, replicas)
+    return total
+
+
+def _print_end(report: ShardReport, total: int, replicas: Sequence[str]) -> None:
     for session_id in report.mended:
         print(f"repaired: the shard of session {session_id!r} was loaded anew and is right")
     for session_id in report.unsettled:
         print(f"not compared: the shard of session {session_id!r} kept changing; try again later")
     shards = _many(report.compared, "shard") if replicas else "no shards, since no --replica was given"
     print(f"compared ledger, topics and {shards}: {_many(total, 'difference')}")
-    return total
 
 
 def _many(count: int, noun: str) -> str:
@@ -60,5 +66,5 @@ async def _print(differences: AsyncIterator[Difference]) -> int:
     async for one in differences:
         count += 1
         values = f"expected {one.expected}, found {one.found}"
-        print(f"{one.part}: {one.where}: {one.what}: {values}. To do: {one.remedy}", flush=True)
+        print(f"{one.compared}: {one.where}: {one.what}: {values}. To do: {one.remedy}", flush=True)
     return count

@@ -10,6 +10,13 @@ from typing import Any
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 
+__all__ = [
+    "ModelFile",
+    "ModelPack",
+    "invalid_pack",
+    "open_pack",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:

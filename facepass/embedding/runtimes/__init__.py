@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 
 from facepass.schemas.errors import ErrorCode, PermanentError
 
+__all__ = [
+    "Network",
+    "Runtime",
+    "Tensor",
+    "open_runtime",
+]
+
 Tensor = NDArray[np.float32]
 
 

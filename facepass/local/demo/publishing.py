@@ -11,10 +11,10 @@ from facepass.local.stack import Stack
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoEvent, PhotoState
+from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import ModelSettings, read_settings
 from facepass.storage import Connection, open_database, open_store
-from facepass.storage.writes import Row, read_rows
+from facepass.storage.writes import LedgerRow, read_rows
 from facepass.streams.kafka import open_publisher
 
 SESSION_ID = SessionId("demo")
@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 120.0
 """Without a single photo settled for so long, something is wrong that no log line of a worker ended."""
 
 
-async def publish(stack: Stack, samples: Sequence[Sample]) -> list[PhotoEvent]:
+async def publish(stack: Stack, samples: Sequence[Sample]) -> list[PhotoIndexed]:
     """Publish `photo-indexed` for each sample, and return what was published."""
     occurred_at = datetime.now(UTC)
     events = [
@@ -37,23 +37,13 @@ async def publish(stack: Stack, samples: Sequence[Sample]) -> list[PhotoEvent]:
         for sample in samples
     ]
     async with open_publisher(stack.kafka) as publisher:
-        origins = await publisher.publish_all(events)
-    return [
-        PhotoEvent(
-            session_id=event.session_id,
-            photo_id=event.photo_id,
-            s3_key=event.s3_key,
-            occurred_at=event.occurred_at,
-            occurred_at_given=True,
-            origin=origin,
-        )
-        for event, origin in zip(events, origins, strict=True)
-    ]
+        await publisher.publish_all(events)
+    return events
 
 
 async def wait_until_settled(
-    stack: Stack, events: Sequence[PhotoEvent], *, progress: Callable[[int], None]
-) -> Mapping[str, Row]:
+    stack: Stack, events: Sequence[PhotoIndexed], *, progress: Callable[[int], None]
+) -> Mapping[str, LedgerRow]:
     """Wait until no photo is pending.
 
     Args:
@@ -65,7 +55,7 @@ async def wait_until_settled(
     Raises:
         FacePassError: a process ended, or nothing moved for two minutes.
     """
-    settled: dict[str, Row] = {}
+    settled: dict[str, LedgerRow] = {}
     loop = asyncio.get_running_loop()
     async with open_database(stack.database) as database:
         store = await open_store(database, read_spec(read_settings(ModelSettings)))
@@ -86,7 +76,7 @@ async def wait_until_settled(
 
 
 async def _settled_rows(
-    connection: Connection, *, generation: int, events: Sequence[PhotoEvent]
-) -> dict[str, Row]:
-    known = await read_rows(connection, generation, events)
-    return {key[1]: row for key, row in known.rows.items() if row.state not in (None, PhotoState.PENDING)}
+    connection: Connection, *, generation: int, events: Sequence[PhotoIndexed]
+) -> dict[str, LedgerRow]:
+    ledger = await read_rows(connection, generation, [(event.session_id, event.photo_id) for event in events])
+    return {key[1]: row for key, row in ledger.photos.items() if row.state not in (None, PhotoState.PENDING)}

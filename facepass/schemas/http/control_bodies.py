@@ -1,13 +1,9 @@
 """The bodies of a serving process's control port: what it holds, for the operator's own tools. Never a vector."""
 
-from pydantic import BaseModel, ConfigDict
+from facepass.schemas.http.body import AnswerModel
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class HeldShard(_Body):
+class HeldShard(AnswerModel):
     """A shard in memory. `photos`: with at least one face."""
 
     session_id: str
@@ -16,7 +12,7 @@ class HeldShard(_Body):
     photos: int
 
 
-class HeldShards(_Body):
+class HeldShards(AnswerModel):
     """All shards of one process, which belong to one generation."""
 
     replica_id: str
@@ -35,7 +31,7 @@ class ShardContents(HeldShard):
     digest: str
 
 
-class Reloaded(_Body):
+class Reloaded(AnswerModel):
     """What a reload did: the shard held before is gone, and whether the session's was loaded anew."""
 
     dropped: bool

@@ -3,24 +3,19 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from facepass.schemas.http.search_bodies import BoxBody, Count, Id, WarningBody
+from facepass.schemas.http.body import AnswerModel, BoxBody, Count, Id, RequestModel
+from facepass.schemas.http.search_bodies import WarningBody
 from facepass.schemas.http.session_bodies import LeftOutFaceBody, PhotoErrorBody
 from facepass.schemas.ids import PhotoIdField
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class ExplainParameters(BaseModel):
+class ExplainParameters(RequestModel):
     """The fields beside the selfie."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     photo_id: PhotoIdField = Field(description="the photo to explain")
     threshold: float = Field(
@@ -51,7 +46,7 @@ class ExplainReason(StrEnum):
     """Guests' searches are refused until the session is announced by session-updated."""
 
 
-class QualityBody(_Body):
+class QualityBody(AnswerModel):
     """How usable a face is."""
 
     size: float = Field(description="shorter side of its box, pixels of the picture at full size")
@@ -61,7 +56,7 @@ class QualityBody(_Body):
     roll: float = Field(description="degrees the head is tilted in the picture")
 
 
-class SelfieFaceBody(_Body):
+class SelfieFaceBody(AnswerModel):
     """A face of the selfie. Searched with is only the largest."""
 
     box: BoxBody
@@ -70,7 +65,7 @@ class SelfieFaceBody(_Body):
     quality: QualityBody | None = Field(description="of the one that is searched with; null for the others")
 
 
-class ExplainedSelfie(_Body):
+class ExplainedSelfie(AnswerModel):
     """What was found in the selfie."""
 
     width: Count = Field(description="pixels, upright")
@@ -79,7 +74,7 @@ class ExplainedSelfie(_Body):
     warnings: list[WarningBody] = Field(description="what would make a better selfie; empty: nothing")
 
 
-class ExplainedFace(_Body):
+class ExplainedFace(AnswerModel):
     """A stored face of the photo, compared with the selfie."""
 
     box: BoxBody
@@ -90,7 +85,7 @@ class ExplainedFace(_Body):
     matches: bool = Field(description="whether that reaches the threshold")
 
 
-class ExplainedPhoto(_Body):
+class ExplainedPhoto(AnswerModel):
     """What is stored of the photo."""
 
     state: PhotoState | None = Field(description="null: it was deleted before it was ever indexed")
@@ -109,7 +104,7 @@ _FACE_BOX: JsonDict = {"x": 812.5, "y": 240.0, "width": 96.25, "height": 121.5}
 _QUALITY: JsonDict = {"size": 96.25, "sharpness": 412.0, "yaw": -8.1, "pitch": -5.5, "roll": 1.2}
 
 
-class Explanation(_Body):
+class Explanation(AnswerModel):
     """Why a search with this selfie returns the photo, or does not, by what is stored now."""
 
     session_id: Id

@@ -3,22 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import ConfigDict, Field, StrictStr
 
 from facepass.schemas.errors import ErrorCode
-from facepass.schemas.http.search_bodies import Count, Id
+from facepass.schemas.http.body import AnswerModel, Count, Id, RequestModel
 from facepass.schemas.ids import PhotoIdField, SessionIdField
 
 MAX_BATCH_PHOTOS = 2000
 """Pixora's guide advises 100 to 300; its own examples send a whole session."""
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 S3Key = Annotated[
@@ -27,7 +19,7 @@ S3Key = Annotated[
 ]
 
 
-class PhotoToUpload(_Asked):
+class PhotoToUpload(RequestModel):
     """Which photo an uploaded image is. An id may be an integer, which means its decimal string."""
 
     photo_id: PhotoIdField
@@ -52,14 +44,14 @@ class PhotoToIndex(PhotoToUpload):
     )
 
 
-class BatchPhoto(_Asked):
+class BatchPhoto(RequestModel):
     """One photo of a batch."""
 
     photo_id: PhotoIdField
     s3_key: S3Key
 
 
-class BatchToIndex(_Asked):
+class BatchToIndex(RequestModel):
     """Photos of one session. Of a photo that is listed twice the last key counts."""
 
     session_id: SessionIdField
@@ -77,7 +69,7 @@ class BatchToIndex(_Asked):
     )
 
 
-class IndexAnswer(_Body):
+class IndexAnswer(AnswerModel):
     """An indexed photo."""
 
     indexed: Literal[True]
@@ -101,7 +93,7 @@ class IndexAnswer(_Body):
     )
 
 
-class IndexPending(_Body):
+class IndexPending(AnswerModel):
     """A photo that was accepted and is not indexed yet; the work goes on."""
 
     indexed: Literal[False]
@@ -123,7 +115,7 @@ class IndexPending(_Body):
     )
 
 
-class BatchError(_Body):
+class BatchError(AnswerModel):
     """Why a photo of a batch is not indexed."""
 
     photo_id: Id
@@ -131,7 +123,7 @@ class BatchError(_Body):
     message: str = Field(description="for people")
 
 
-class BatchAnswer(_Body):
+class BatchAnswer(AnswerModel):
     """What became of a batch: `indexed`, `failed` and `no_face` add up to the photos sent."""
 
     indexed: Count = Field(description="also those that were indexed before and are unchanged")
@@ -163,7 +155,7 @@ class BatchAnswer(_Body):
     )
 
 
-class BatchProgress(_Body):
+class BatchProgress(AnswerModel):
     """How far a batch is: the four add up to the photos sent."""
 
     indexed: Count
@@ -172,7 +164,7 @@ class BatchProgress(_Body):
     pending: Count
 
 
-class DeletionAnswer(_Body):
+class DeletionAnswer(AnswerModel):
     """The receipt of a deletion that no serving process can show any more."""
 
     deleted: Literal[True]

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, StrictStr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel, StrictStr
 from pydantic.config import JsonDict
 
+from facepass.schemas.http.body import AnswerModel, RequestModel
 from facepass.schemas.ids import storable_text
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 
@@ -47,15 +48,7 @@ _Time = Annotated[datetime, BeforeValidator(_text_time), AfterValidator(_in_utc)
 EventNumber = Annotated[int, Field(ge=1, le=_MAX_NUMBER)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class _Fields(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-class NewEvent(_Fields):
+class NewEvent(RequestModel):
     """What creating an event takes."""
 
     name: _Text
@@ -67,7 +60,7 @@ class NewEvent(_Fields):
     )
 
 
-class EventBody(_Body):
+class EventBody(AnswerModel):
     """An event: the session whose id is its `event_uuid`."""
 
     id: int = Field(ge=1, description="its number, the `event_id` of the other legacy routes")
@@ -86,13 +79,13 @@ class EventList(RootModel[list[EventBody]]):
     model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [[_EVENT]]})
 
 
-class EventUploadFields(_Fields):
+class EventUploadFields(RequestModel):
     """The fields of an upload beside the photo."""
 
     event_id: EventNumber = Field(description="the event's number")
 
 
-class EventSearchFields(_Fields):
+class EventSearchFields(RequestModel):
     """The fields of a search beside the selfie."""
 
     event_id: EventNumber = Field(description="the event's number")
@@ -104,7 +97,7 @@ class EventSearchFields(_Fields):
     )
 
 
-class EventPage(_Fields):
+class EventPage(RequestModel):
     """Which events to list."""
 
     skip: int = Field(default=0, ge=0, le=_MAX_NUMBER, description="events to leave out at the beginning")

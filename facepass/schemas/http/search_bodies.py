@@ -1,16 +1,11 @@
-"""The bodies of the HTTP API: what a search takes, what each route answers, and the one shape of errors.
+"""The bodies of searches: what one takes beside the selfies, and its answer."""
 
-Answers forbid fields that are not declared here: nothing else of Pixora's or of ours ever leaves.
-"""
-
-from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from facepass.schemas.errors import ErrorCode
-from facepass.schemas.ids import MAX_ID_CHARACTERS, SessionIdField
+from facepass.schemas.http.body import AnswerModel, BoxBody, Count, Id, RequestModel
+from facepass.schemas.ids import SessionIdField
 from facepass.schemas.similarity import DEFAULT_THRESHOLD
 
 MAX_MATCHES = 1000
@@ -26,29 +21,8 @@ _MAX_REVISION = 2**53 - 1
 """The largest integer that every JSON reader keeps exact; no session changes that often."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-Count = Annotated[int, Field(ge=0)]
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
-"""An id in an answer: it comes from the database, where only valid ones are."""
-
-
-class ErrorBody(_Body):
-    """Every answer with a status of 400 or more (but `/health` and `/ready`, whose bodies say what is wrong)."""
-
-    code: ErrorCode = Field(description="for programs")
-    message: str = Field(description="for people: what went wrong and what to do")
-    details: dict[str, str | int | float | None] = Field(
-        description="values that belong to the message; may be empty"
-    )
-
-
-class SearchParameters(BaseModel):
+class SearchParameters(RequestModel):
     """The fields of a search beside the selfie."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     session_id: SessionIdField = Field(description="the session to search in")
     threshold: float = Field(
@@ -72,16 +46,7 @@ class SearchParameters(BaseModel):
     )
 
 
-class BoxBody(_Body):
-    """A rectangle in pixels of the photo at its full size, turned upright; may reach over the photo's edge."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-class MatchBody(_Body):
+class MatchBody(AnswerModel):
     """One photo with the person of the selfie."""
 
     photo_id: Id
@@ -103,7 +68,7 @@ class WarningCode(StrEnum):
     TURNED_AWAY = "turned_away"
 
 
-class WarningBody(_Body):
+class WarningBody(AnswerModel):
     """What a guest could do better: the answer stands, but another selfie may find more."""
 
     code: WarningCode = Field(
@@ -114,7 +79,7 @@ class WarningBody(_Body):
     box: BoxBody | None = Field(description="the face in question, in pixels of the selfie; null: there is none")
 
 
-class FreshnessBody(_Body):
+class FreshnessBody(AnswerModel):
     """How much of the session the answer rests on."""
 
     revision: Count = Field(description="of the session, as searched")
@@ -128,7 +93,7 @@ class FreshnessBody(_Body):
     behind: Count = Field(description="revisions that are known of but not searched yet")
 
 
-class SearchAnswer(_Body):
+class SearchAnswer(AnswerModel):
     """The matches, best first."""
 
     matches: list[MatchBody] = Field(max_length=MAX_MATCHES)
@@ -176,78 +141,5 @@ class SearchAnswer(_Body):
                     },
                 }
             ]
-        }
-    )
-
-
-class SessionStatus(_Body):
-    """What is known of a session; zeros for one that is not."""
-
-    session_id: Id
-    indexed: bool = Field(description="whether `photo_count` is above 0")
-    photo_count: Count = Field(description="photos with at least one stored face")
-    face_count: Count = Field(description="stored faces")
-    last_indexed: datetime | None = Field(description="when a photo was last indexed; null: never")
-    pending: Count = Field(description="photos that are still being indexed")
-    failed: Count = Field(description="photos that could not be indexed")
-    no_face: Count = Field(description="photos on which no face was found")
-    revision: Count = Field(description="rises with every change; for `min_revision` of a search")
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "session_id": "wedding-2026-05-09",
-                    "indexed": True,
-                    "photo_count": 230,
-                    "face_count": 918,
-                    "last_indexed": "2026-05-09T18:30:04.512000Z",
-                    "pending": 0,
-                    "failed": 1,
-                    "no_face": 12,
-                    "revision": 12,
-                }
-            ]
-        }
-    )
-
-
-class HealthAnswer(_Body):
-    """Whether this process works. Without the broker searches still do, so that alone is `degraded`."""
-
-    status: Literal["healthy", "degraded", "unhealthy"] = Field(description="unhealthy comes with status 503")
-    database: Literal["connected", "unavailable"]
-    face_recognition_model: str = Field(description="the loaded model pack")
-    broker: Literal["connected", "unavailable"]
-    version: str = Field(description="of FacePass")
-    uptime_seconds: float = Field(ge=0)
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "status": "healthy",
-                    "database": "connected",
-                    "face_recognition_model": "starter",
-                    "broker": "connected",
-                    "version": "0.1.0",
-                    "uptime_seconds": 86400.5,
-                }
-            ]
-        }
-    )
-
-
-class ReadyAnswer(_Body):
-    """Whether this process may answer searches now."""
-
-    status: Literal["ready", "not_ready"] = Field(description="not_ready comes with status 503")
-    lease: bool = Field(description="deletions are seen recently enough to answer")
-    face_recognition_model: bool = Field(description="the model pack is loaded")
-    database: bool = Field(description="PostgreSQL answers")
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"status": "ready", "lease": True, "face_recognition_model": True, "database": True}]
         }
     )

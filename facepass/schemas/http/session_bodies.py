@@ -1,13 +1,13 @@
-"""The bodies of the HTTP API about one session: what it is, whether it may be used, and its photos."""
+"""The bodies about one session: how far it is indexed, what it is, whether it may be used, and its photos."""
 
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from facepass.schemas.faces import LeftOutReason
-from facepass.schemas.http.search_bodies import BoxBody, Count, Id
+from facepass.schemas.http.body import AnswerModel, BoxBody, Count, Id, RequestModel
 from facepass.schemas.ids import PhotoIdField
 from facepass.schemas.ledger import PhotoState
 
@@ -26,11 +26,39 @@ _SESSION: JsonDict = {
 }
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+class SessionStatus(AnswerModel):
+    """What is known of a session; zeros for one that is not."""
+
+    session_id: Id
+    indexed: bool = Field(description="whether `photo_count` is above 0")
+    photo_count: Count = Field(description="photos with at least one stored face")
+    face_count: Count = Field(description="stored faces")
+    last_indexed: datetime | None = Field(description="when a photo was last indexed; null: never")
+    pending: Count = Field(description="photos that are still being indexed")
+    failed: Count = Field(description="photos that could not be indexed")
+    no_face: Count = Field(description="photos on which no face was found")
+    revision: Count = Field(description="rises with every change; for `min_revision` of a search")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "session_id": "wedding-2026-05-09",
+                    "indexed": True,
+                    "photo_count": 230,
+                    "face_count": 918,
+                    "last_indexed": "2026-05-09T18:30:04.512000Z",
+                    "pending": 0,
+                    "failed": 1,
+                    "no_face": 12,
+                    "revision": 12,
+                }
+            ]
+        }
+    )
 
 
-class SessionBody(_Body):
+class SessionBody(AnswerModel):
     """A session that guests may use."""
 
     id: Id = Field(description="always a string; an integer of Pixora's is its decimal string")
@@ -45,7 +73,7 @@ class SessionBody(_Body):
     model_config = ConfigDict(json_schema_extra={"examples": [_SESSION]})
 
 
-class SessionValidation(_Body):
+class SessionValidation(AnswerModel):
     """Whether guests may use a session; the same body with status 200, 403 and 404."""
 
     valid: bool
@@ -62,7 +90,7 @@ class SessionValidation(_Body):
     )
 
 
-class FacepassStatus(_Body):
+class FacepassStatus(AnswerModel):
     """Whether FacePass is on for a session, and how far it is indexed."""
 
     facepass_enabled: bool = Field(description="whether guests may search it")
@@ -77,14 +105,14 @@ class FacepassStatus(_Body):
     )
 
 
-class PhotoErrorBody(_Body):
+class PhotoErrorBody(AnswerModel):
     """Why a photo could not be indexed."""
 
     code: str = Field(description="for programs")
     message: str = Field(description="for people: what is wrong and what to do")
 
 
-class LeftOutFaceBody(_Body):
+class LeftOutFaceBody(AnswerModel):
     """A face that was found but is not good enough to search for."""
 
     reason: LeftOutReason
@@ -92,7 +120,7 @@ class LeftOutFaceBody(_Body):
     box: BoxBody
 
 
-class PhotoBody(_Body):
+class PhotoBody(AnswerModel):
     """One photo of a session, as operators see it."""
 
     photo_id: Id
@@ -107,7 +135,7 @@ class PhotoBody(_Body):
     s3_key: str | None = Field(description="its key in the photo store; null: deleted")
 
 
-class PhotoList(_Body):
+class PhotoList(AnswerModel):
     """A page of a session's photos, in the order of their ids' bytes."""
 
     photos: list[PhotoBody] = Field(max_length=MAX_PHOTOS_LISTED)
@@ -160,10 +188,8 @@ class PhotoList(_Body):
     )
 
 
-class PhotoListParameters(BaseModel):
+class PhotoListParameters(RequestModel):
     """How to page through a session's photos."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     state: list[PhotoState] = Field(
         default=[], description="only photos in one of these; all of them if not given"

@@ -3,8 +3,8 @@
 Reads no body and answers nothing itself.
 """
 
-from facepass.search_api.access.admission import ADMISSION_ERRORS, admit_session, refusal
 from facepass.search_api.access.guard import GUEST_ERRORS, KEY_ERRORS, LIMIT_ERRORS, Guard
+from facepass.search_api.access.guest_door import ADMISSION_ERRORS, GuestDoor
 from facepass.search_api.access.response_headers import SecurityHeaders, add_cors
 from facepass.search_api.access.session_tokens import make_token
 
@@ -14,9 +14,8 @@ __all__ = [
     "KEY_ERRORS",
     "LIMIT_ERRORS",
     "Guard",
+    "GuestDoor",
     "SecurityHeaders",
     "add_cors",
-    "admit_session",
     "make_token",
-    "refusal",
 ]

@@ -1,11 +1,13 @@
 """The guard of the routes: keys, guests' tokens, limits.
 
-    guard = Guard(parts)                       # one an application
+    guard = Guard(settings, database)          # one an application
     Depends(guard.key(Scope.READ))             # 401 or 403; gives the Caller
     Depends(guard.limit_index())               # a key with scope index, and its limit: also 429; gives the Caller
     Depends(guard.limit_search())              # 429, by the client's address
+    guard.before_search()                      # that, and 401 for a caller without any token or key
     Depends(guard.guest())                     # 401 for a caller without any token or key, before a body is read
-    await guard.check_guest(request, session)  # 401 if sessions are tied to tokens, and this is none of this one's
+
+What comes then of a guest goes by `guest_door.GuestDoor`.
 
 FastAPI reads and parses a declared body before any dependency runs. So a route that needs a key takes `Request`
 and reads its body itself: otherwise a caller without a key makes the process read it and is told about it.
@@ -14,12 +16,13 @@ and reads its body itself: otherwise a caller without a key makes the process re
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Request, Security, params
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from facepass.schemas.callers import Caller, Scope
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.ids import SessionId
+from facepass.schemas.settings import AccessSettings
 from facepass.search_api.access.addresses import client_address, counted_as, read_proxies
 from facepass.search_api.access.key_ring import KeyRing
 from facepass.search_api.access.rate_limits import Limit, Limits
@@ -27,7 +30,7 @@ from facepass.search_api.access.refusals import note_refusal
 from facepass.search_api.access.response_headers import STANDING
 from facepass.search_api.access.session_tokens import SessionTokens, invalid_token
 from facepass.search_api.http import RETRY_AFTER_DETAIL
-from facepass.search_api.parts import Parts
+from facepass.storage import Database
 
 KEY_ERRORS = (ErrorCode.KEY_REQUIRED, ErrorCode.SCOPE_REQUIRED, ErrorCode.DATABASE_UNAVAILABLE)
 """What `key` may raise, for `documented`."""
@@ -43,20 +46,23 @@ _TOKEN = HTTPBearer(auto_error=False, bearerFormat="JWT", description="from the 
 
 
 class Guard:
-    """Checks keys, tokens and limits. One an application, because it counts."""
+    """Checks keys, tokens and limits. One an application, because it counts.
 
-    def __init__(self, parts: Parts) -> None:
+    Attributes:
+        tokens_required: whether sessions are tied to tokens.
+    """
+
+    def __init__(self, settings: AccessSettings, database: Database) -> None:
         """Read the settings; nothing is connected yet.
 
         Raises:
             PermanentError: `invalid_setting`.
         """
-        access = parts.access
-        self._tokens_required = access.session_tokens == "required"
-        self._proxies = read_proxies(access.trusted_proxies)
-        self._keys = KeyRing(parts.store.database, access.api_keys.get_secret_value())
-        self._tokens = SessionTokens(parts.store.database)
-        self._limits = Limits(access)
+        self.tokens_required = settings.session_tokens == "required"
+        self._proxies = read_proxies(settings.trusted_proxies)
+        self._keys = KeyRing(database, settings.api_keys.get_secret_value())
+        self._tokens = SessionTokens(database)
+        self._limits = Limits(settings)
         # One function a scope: FastAPI then runs it once a request, whoever else depends on it.
         self._by_scope = {scope: self._keyed(scope) for scope in Scope}
 
@@ -82,27 +88,46 @@ class Guard:
         return limited
 
     def guest(self) -> Callable[..., Awaitable[None]]:
-        """A dependency of routes that call `check_guest`. Where tokens are required it declares them in the
-        OpenAPI document, and refuses who brings neither a valid token of any session nor a key with scope read."""
+        """A dependency of routes that let guests in. Where tokens are required it declares them in the OpenAPI
+        document, and refuses who brings neither a valid token of any session nor a key with scope read."""
 
         async def anyone(_request: Request) -> None: ...
 
         async def known(
             request: Request, _token: object = Security(_TOKEN), _key: object = Security(_KEY)
         ) -> None:
-            await self._admit(request, None)
+            await self.check_guest(request, None)
 
-        return known if self._tokens_required else anyone
+        return known if self.tokens_required else anyone
 
-    async def check_guest(self, request: Request, session_id: SessionId) -> None:
-        """Let a guest of the session pass, a key with scope read, or anyone where tokens are not required.
+    def before_search(self) -> list[params.Depends]:
+        """The dependencies of a route that searches: what is decided before it reads the session's id."""
+        return [Depends(self.limit_search()), *([Depends(self.guest())] if self.tokens_required else [])]
+
+    async def check_guest(self, request: Request, session_id: SessionId | None) -> None:
+        """Let a guest of the session pass, or a key with scope read; None: a guest of any session.
 
         Raises:
             PermanentError: `token_required`, `token_expired`, `key_required`, `scope_required`.
             TransientError: `database_unavailable`.
         """
-        if self._tokens_required:
-            await self._admit(request, session_id)
+        token, presented = _bearer(request), request.headers.get("x-api-key")
+        refusal, reason = invalid_token(), "missing_token"
+        if token:
+            try:
+                session = await self._tokens.session(token)
+            except PermanentError as exc:
+                refusal = exc
+                reason = "expired_token" if exc.code is ErrorCode.TOKEN_EXPIRED else "invalid_token"
+            else:
+                if session_id in (None, session):
+                    return
+                reason = "other_token"
+        if presented:
+            await self._caller(request, presented, Scope.READ)
+            return
+        note_refusal(reason, self._address(request))
+        raise refusal
 
     async def close(self) -> None:
         """Close what the limits hold open."""
@@ -123,26 +148,6 @@ class Guard:
                 ErrorCode.SCOPE_REQUIRED, f"this key lacks the scope {scope.value}", scope=scope.value
             )
         return caller
-
-    async def _admit(self, request: Request, session_id: SessionId | None) -> None:
-        """A token of this session (None: of any) or a key with scope read."""
-        token, presented = _bearer(request), request.headers.get("x-api-key")
-        refusal, reason = invalid_token(), "missing_token"
-        if token:
-            try:
-                session = await self._tokens.session(token)
-            except PermanentError as exc:
-                refusal = exc
-                reason = "expired_token" if exc.code is ErrorCode.TOKEN_EXPIRED else "invalid_token"
-            else:
-                if session_id in (None, session):
-                    return
-                reason = "other_token"
-        if presented:
-            await self._caller(request, presented, Scope.READ)
-            return
-        note_refusal(reason, self._address(request))
-        raise refusal
 
     async def _count(self, request: Request, limit: Limit, who: str) -> None:
         standing = await self._limits.hit(limit, who)

@@ -70,14 +70,6 @@ class Standing:
         """Whole seconds after which a refused call is let through, if the caller sends no other meanwhile."""
         return max(0, math.floor(self.reset_seconds)) + 1
 
-    def headers(self, now: float) -> dict[str, str]:
-        """X-RateLimit headers; Reset is a Unix time. `now` is one."""
-        return {
-            "X-RateLimit-Limit": str(self.amount),
-            "X-RateLimit-Remaining": str(self.remaining),
-            "X-RateLimit-Reset": str(math.ceil(now + max(0.0, self.reset_seconds))),
-        }
-
 
 class Limits:
     """Counts calls. One a process, for one event loop."""

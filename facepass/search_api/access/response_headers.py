@@ -3,6 +3,7 @@
 HSTS is not among them: the proxy that ends TLS sets it.
 """
 
+import math
 import time
 
 from fastapi import FastAPI
@@ -11,9 +12,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.search_api.access.rate_limits import Standing
 
 STANDING = "facepass.standing"
-"""Key in a request's ASGI scope of its `limits.Standing`, which becomes headers of its answer."""
+"""Key in a request's ASGI scope of its `rate_limits.Standing`, which becomes headers of its answer."""
 
 NOTHING_LOADED = "default-src 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of an answer that is no page. A page brings its own."""
@@ -54,7 +56,16 @@ def _complete(headers: MutableHeaders, scope: Scope) -> None:
     if "etag" not in headers:  # static files have one; everything else may tell of a person
         headers.setdefault("Cache-Control", "no-store")
     if (standing := scope.get(STANDING)) is not None:
-        headers.update(standing.headers(time.time()))
+        headers.update(_rate_limit(standing, time.time()))
+
+
+def _rate_limit(standing: Standing, now: float) -> dict[str, str]:
+    """Reset is a Unix time. `now` is one."""
+    return {
+        "X-RateLimit-Limit": str(standing.amount),
+        "X-RateLimit-Remaining": str(standing.remaining),
+        "X-RateLimit-Reset": str(math.ceil(now + max(0.0, standing.reset_seconds))),
+    }
 
 
 def add_cors(app: FastAPI, setting: str) -> None:

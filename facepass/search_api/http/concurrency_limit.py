@@ -6,28 +6,28 @@ from contextlib import contextmanager
 from facepass.schemas.errors import ErrorCode, TransientError
 
 
-class Slots:
-    """At most `limit` slots are taken at a time. For one event loop: it has no lock."""
+class ConcurrencyLimit:
+    """At most so many are under way at a time. For one event loop: it has no lock."""
 
     def __init__(self, limit: int, *, what: str = "searches") -> None:
         self._limit = limit
         self._what = what
-        self._taken = 0
+        self._under_way = 0
 
     @contextmanager
-    def taken(self, wanted: int = 1) -> Iterator[None]:
-        """Hold so many slots for the block; all there are, if more are wanted.
+    def counted(self, as_many: int = 1) -> Iterator[None]:
+        """Count as so many for the block; as all there may be, if that is less.
 
         Raises:
-            TransientError: `overloaded`, at once, if they are not free.
+            TransientError: `overloaded`, at once, if that is more than may be under way.
         """
-        wanted = min(wanted, self._limit)
-        if self._taken + wanted > self._limit:
+        as_many = min(as_many, self._limit)
+        if self._under_way + as_many > self._limit:
             raise TransientError(
                 ErrorCode.OVERLOADED, f"too many {self._what} are under way; try again shortly", limit=self._limit
             )
-        self._taken += wanted
+        self._under_way += as_many
         try:
             yield
         finally:
-            self._taken -= wanted
+            self._under_way -= as_many

@@ -20,6 +20,7 @@ from facepass.schemas import metrics
 from facepass.schemas.logs import get_logger
 from facepass.search_api.http.errors import error_response, internal_error
 from facepass.search_api.http.paths import PREFIXES
+from facepass.search_api.http.request_body import BODY_READ
 
 log = get_logger(__name__)
 
@@ -125,15 +126,9 @@ class DrainRefused:
         if scope["type"] != "http" or not _announces_body(scope):
             await self._app(scope, receive, send)
             return
-        unread = True
-
-        async def receive_on() -> Message:
-            nonlocal unread
-            message = await receive()
-            unread = unread and message.get("more_body", False)
-            return message
 
         async def send_on(message: Message) -> None:
+            unread = not scope.get(BODY_READ)
             if message["type"] == "http.response.start" and unread:
                 MutableHeaders(scope=message)["Connection"] = "close"
             if message["type"] != "http.response.body" or message.get("more_body") or not unread:
@@ -143,7 +138,7 @@ class DrainRefused:
             await _drain(receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        await self._app(scope, receive_on, send_on)
+        await self._app(scope, receive, send_on)
 
 
 def _announces_body(scope: Scope) -> bool:

@@ -14,8 +14,7 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchParameters
+from facepass.schemas.errors import ErrorCode, PermanentError, invalid_input
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -39,28 +38,6 @@ class ImageForm:
 
     images: tuple[bytes, ...] = field(repr=False)
     fields: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchForm:
-    """A complete search request: the selfies' bytes as sent, and the checked fields."""
-
-    selfies: tuple[bytes, ...] = field(repr=False)
-    parameters: SearchParameters
-
-
-async def read_search_form(
-    content_type: str,
-    content_length: int | None,
-    chunks: AsyncIterator[bytes],
-    *,
-    max_bytes: int,
-) -> SearchForm:
-    """Read a search's body to its end: one to five selfies. Arguments and errors: see `read_image_form`."""
-    form = await read_image_form(
-        content_type, content_length, chunks, max_bytes=max_bytes, most_images=MAX_SELFIES
-    )
-    return SearchForm(selfies=form.images, parameters=checked_fields(form.fields, SearchParameters))
 
 
 async def read_image_form(
@@ -118,7 +95,7 @@ def checked_fields(fields: Mapping[str, str], model: type[_Fields]) -> _Fields:
     try:
         return model.model_validate(fields)
     except ValidationError as exc:
-        raise invalid_parameter(exc) from exc
+        raise invalid_input(exc) from exc
 
 
 def _parser(content_type: str, form: "_Form") -> MultipartParser:
@@ -229,15 +206,6 @@ class _Form:
 
     def _end(self) -> None:
         self._complete = True
-
-
-def invalid_parameter(exc: ValidationError) -> PermanentError:
-    """The first thing that is wrong with the fields, in our words and without their content."""
-    first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    present = first["type"] != "missing"
-    code = ErrorCode.INVALID_ID if name.endswith("_id") and present else ErrorCode.INVALID_PARAMETER
-    return PermanentError(code, f"{name}: {first['msg']}", field=name)
 
 
 def _too_large(max_bytes: int) -> PermanentError:

@@ -40,6 +40,6 @@ def measured(operation: str) -> Iterator[Measured]:
         failed = ErrorCode.INTERNAL
         raise
     finally:
-        outcome = failed or (ErrorCode.PENDING if call.pending else "ok")
-        metrics.index_calls_total.labels(operation, str(outcome)).inc()
+        result = failed or (ErrorCode.PENDING if call.pending else "ok")
+        metrics.index_calls_total.labels(operation, str(result)).inc()
         metrics.index_call_duration_seconds.labels(operation).observe(time.perf_counter() - begun)

@@ -1,68 +1,73 @@
 """DELETE /index/{session_id} and its photos: acknowledged once nobody can find them any more."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import structlog
-from fastapi import Depends, Response
+from fastapi import APIRouter, Depends, Response
 
 from facepass.schemas.callers import Caller
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.http.index_bodies import DeletionAnswer
-from facepass.schemas.ids import PhotoIdField, SessionIdField
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import index_calls_waiting
 from facepass.search_api.access import Guard
-from facepass.search_api.http import PhotoInPath, SessionInPath, Slots
+from facepass.search_api.http import PhotoInPath, SessionInPath, documented, json_answer
 from facepass.search_api.indexing.call_metrics import measured
-from facepass.search_api.parts import Parts
+from facepass.search_api.indexing.index_document import DELETION_ERRORS
+from facepass.search_api.indexing.index_resources import IndexResources
 from facepass.use_cases import Receipt, Target, erase
 
 _log = get_logger(__name__)
 
 
-def delete_session_endpoint(
-    parts: Parts, guard: Guard, calls: Slots
-) -> Callable[[SessionIdField, Caller], Awaitable[Response]]:
-    """The route's function. `calls`: bounds the calls under way, together with other routes."""
+def add_photo_deletion(router: APIRouter, resources: IndexResources, guard: Guard) -> None:
+    """Delete one photo."""
 
-    async def delete_session(
-        session_id: SessionInPath, _caller: Annotated[Caller, Depends(guard.limit_index())]
-    ) -> Response:
-        structlog.contextvars.bind_contextvars(session_id=session_id)
-        with measured("delete_session"), calls.taken():
-            return await _delete(parts, Target(session_id=session_id, photo_id=None))
-
-    return delete_session
-
-
-def delete_photo_endpoint(
-    parts: Parts, guard: Guard, calls: Slots
-) -> Callable[[SessionIdField, PhotoIdField, Caller], Awaitable[Response]]:
-    """The same for one photo."""
-
+    @router.delete(
+        "/index/{session_id:segment}/photos/{photo_id:segment}",
+        summary="Delete one photo",
+        response_model=DeletionAnswer,
+        response_description="Deleted, and no serving process can answer with it any more",
+        responses=documented(*DELETION_ERRORS),
+    )
     async def delete_photo(
         session_id: SessionInPath,
         photo_id: PhotoInPath,
         _caller: Annotated[Caller, Depends(guard.limit_index())],
     ) -> Response:
         structlog.contextvars.bind_contextvars(session_id=session_id, photo_id=photo_id)
-        with measured("delete_photo"), calls.taken():
-            return await _delete(parts, Target(session_id=session_id, photo_id=photo_id))
-
-    return delete_photo
+        with measured("delete_photo"), resources.under_way.counted():
+            return await _delete(resources, Target(session_id=session_id, photo_id=photo_id))
 
 
-async def _delete(parts: Parts, target: Target) -> Response:
+def add_session_deletion(router: APIRouter, resources: IndexResources, guard: Guard) -> None:
+    """Delete a session."""
+
+    @router.delete(
+        "/index/{session_id:segment}",
+        summary="Delete all photos of a session",
+        response_model=DeletionAnswer,
+        response_description="Deleted, and no serving process can answer with it any more",
+        responses=documented(*DELETION_ERRORS),
+    )
+    async def delete_session(
+        session_id: SessionInPath, _caller: Annotated[Caller, Depends(guard.limit_index())]
+    ) -> Response:
+        structlog.contextvars.bind_contextvars(session_id=session_id)
+        with measured("delete_session"), resources.under_way.counted():
+            return await _delete(resources, Target(session_id=session_id, photo_id=None))
+
+
+async def _delete(resources: IndexResources, target: Target) -> Response:
     with index_calls_waiting.track_inprogress():
         receipt = await erase(
-            parts.store.database,
-            parts.uploads,
-            parts.events,
+            resources.store.database,
+            resources.uploads,
+            resources.events,
             target,
-            lease=parts.lease,
-            applied_within=parts.indexing.index_wait_seconds,
-            unserved_within=parts.indexing.delete_wait_seconds,
+            lease=resources.lease,
+            applied_within=resources.settings.index_wait_seconds,
+            unserved_within=resources.settings.delete_wait_seconds,
         )
     _tell(receipt)
     if receipt.applied_at is None or receipt.acknowledged_at is None:
@@ -78,7 +83,7 @@ async def _delete(parts: Parts, target: Target) -> Response:
         acknowledged_at=receipt.acknowledged_at,
         uploads_pending=receipt.uploads_pending,
     )
-    return Response(body.model_dump_json(), media_type="application/json")
+    return json_answer(body)
 
 
 def _not_yet(receipt: Receipt) -> TransientError:

@@ -1,62 +1,51 @@
-"""From outcomes to answers: what each means for a caller, in one photo and in a batch."""
+"""From results to answers: what each means for a caller, in one photo and in a batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from facepass.schemas.error_table import photo_message
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.http.index_bodies import BatchAnswer, BatchError, BatchProgress, IndexAnswer
 from facepass.schemas.ids import PhotoId
 from facepass.schemas.ledger import UpdateStatus
-from facepass.schemas.photo_errors import photo_error_message
-from facepass.use_cases import Outcome
+from facepass.use_cases import PhotoResult
 
 _NO_FACE = (UpdateStatus.NO_FACE, UpdateStatus.FILTERED)
 
-_MESSAGES = {
-    ErrorCode.NO_FACE: "no face was found in the photo",
-    ErrorCode.FILTERED: "the photo has faces, but none good enough to search for",
-    ErrorCode.FENCED: "the photo or its session was deleted",
-    ErrorCode.PENDING: "the photo is not indexed yet; FacePass goes on with it",
-}
 
-
-def index_answer(photo_id: PhotoId, outcome: Outcome) -> IndexAnswer:
+def index_answer(photo_id: PhotoId, result: PhotoResult) -> IndexAnswer:
     """The answer for one photo that is indexed.
 
     Raises:
         FacePassError: why it is not.
     """
-    if outcome.status is not UpdateStatus.INDEXED:
-        raise _refusal(photo_id, outcome)
+    if result.status is not UpdateStatus.INDEXED:
+        raise _refusal(photo_id, result)
     return IndexAnswer(
         indexed=True,
         photo_id=photo_id,
-        confidence=outcome.confidence or 0.0,
-        faces_detected=outcome.faces_detected,
-        revision=outcome.revision,
+        confidence=result.confidence or 0.0,
+        faces_detected=result.faces_detected,
+        revision=result.revision,
     )
 
 
-def _refusal(photo_id: PhotoId, outcome: Outcome) -> FacePassError:
-    code = _code(outcome)
+def _refusal(photo_id: PhotoId, result: PhotoResult) -> FacePassError:
+    code = _code(result)
     kind = TransientError if code is ErrorCode.STORE_UNAVAILABLE else PermanentError
     return kind(
         code,
-        _message(code),
+        photo_message(code),
         photo_id=photo_id,
-        faces_detected=outcome.faces_detected,
-        revision=outcome.revision,
+        faces_detected=result.faces_detected,
+        revision=result.revision,
     )
 
 
-def _code(outcome: Outcome) -> ErrorCode:
-    if outcome.status in _NO_FACE:
-        return ErrorCode(outcome.status)
-    return outcome.code or ErrorCode.INTERNAL
-
-
-def _message(code: ErrorCode) -> str:
-    return _MESSAGES.get(code) or photo_error_message(code)
+def _code(result: PhotoResult) -> ErrorCode:
+    if result.status in _NO_FACE:
+        return ErrorCode(result.status)
+    return result.code or ErrorCode.INTERNAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +55,12 @@ class Batch:
     Attributes:
         photos: in the order sent; one may be there twice, and counts twice.
         refused: photos whose key is none.
-        settled: outcomes so far.
+        results: so far.
     """
 
     photos: Sequence[PhotoId]
     refused: Mapping[PhotoId, FacePassError]
-    settled: Mapping[PhotoId, Outcome]
+    results: Mapping[PhotoId, PhotoResult]
 
     def progress(self) -> BatchProgress:
         """Counts so far."""
@@ -83,7 +72,7 @@ class Batch:
     def answer(self) -> BatchAnswer:
         """The final answer: what is still pending counts as failed."""
         counts = self.progress()
-        revisions = [outcome.revision for outcome in self.settled.values()]
+        revisions = [result.revision for result in self.results.values()]
         failed = [photo for photo in self.photos if self._kind(photo) in {"failed", "pending"}]
         return BatchAnswer(
             indexed=counts.indexed,
@@ -95,18 +84,18 @@ class Batch:
         )
 
     def _kind(self, photo_id: PhotoId) -> str:
-        outcome = self.settled.get(photo_id)
+        result = self.results.get(photo_id)
         if photo_id in self.refused:
             return "failed"
-        if outcome is None:
+        if result is None:
             return "pending"
-        if outcome.status is UpdateStatus.INDEXED:
+        if result.status is UpdateStatus.INDEXED:
             return "indexed"
-        return "no_face" if outcome.status in _NO_FACE else "failed"
+        return "no_face" if result.status in _NO_FACE else "failed"
 
     def _error(self, photo_id: PhotoId) -> BatchError:
         if refusal := self.refused.get(photo_id):
             return BatchError(photo_id=photo_id, code=refusal.code, message=refusal.message)
-        outcome = self.settled.get(photo_id)
-        code = ErrorCode.PENDING if outcome is None else _code(outcome)
-        return BatchError(photo_id=photo_id, code=code, message=_message(code))
+        result = self.results.get(photo_id)
+        code = ErrorCode.PENDING if result is None else _code(result)
+        return BatchError(photo_id=photo_id, code=code, message=photo_message(code))

@@ -12,18 +12,16 @@ from string import Template
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import structlog
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import HTMLResponse
 
-from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
-from facepass.schemas.ids import SessionId
+from facepass.schemas.error_table import ERROR_TABLE
+from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.settings import PageSettings
-from facepass.search_api.access import admit_session
-from facepass.search_api.http import STATUSES, SessionInPath, documented
+from facepass.search_api.access import GuestDoor
+from facepass.search_api.http import SessionInPath, documented
 from facepass.search_api.page.assets import DETECTOR, LANGUAGES, Assets, detector_weights, media_type, read_assets
-from facepass.search_api.parts import Parts
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
@@ -33,10 +31,10 @@ _Languages = Annotated[str, Header(alias="accept-language", description="`ru` or
 _Known = Annotated[str, Header(alias="if-none-match", include_in_schema=False)]
 
 
-def page_routes(parts: Parts) -> APIRouter:
+def page_routes(settings: PageSettings, door: GuestDoor) -> APIRouter:
     """The page and its files."""
     assets = read_assets()
-    page_headers = document_headers(parts.page)
+    page_headers = document_headers(settings)
     router = APIRouter()
 
     @router.get(
@@ -50,12 +48,13 @@ def page_routes(parts: Parts) -> APIRouter:
     async def interface(
         session_id: SessionInPath, accept_language: _Languages = "", known: _Known = ""
     ) -> Response:
-        structlog.contextvars.bind_contextvars(session_id=session_id)
+        refused = await door.refusal_to_show(session_id)
+        # for whoever calls it without a browser: the page itself finds out by its own calls
+        status = HTTPStatus.OK if refused is None else ERROR_TABLE[refused.code].status
         language = preferred_language(accept_language)
-        body = _document(assets, parts.page, session_id, language)
+        body = _document(assets, settings, session_id, language)
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         answer = page_headers | {"ETag": etag, "Content-Language": language}
-        status = await _status(parts, session_id)
         if status == HTTPStatus.OK and etag in known:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=answer)
         return HTMLResponse(body, status_code=status, headers=answer)
@@ -88,22 +87,6 @@ def _refused() -> dict[int | str, dict[str, Any]]:
         },
         404: {"description": "Nothing is known of the session", "content": page},
     }
-
-
-async def _status(parts: Parts, session_id: SessionId) -> int:
-    """Of the document, for whoever calls it without a browser: the page itself finds out by its own calls.
-
-    Where guests need a token, the document comes before it, and says nothing of the session.
-    """
-    if parts.access.session_tokens == "required":
-        return HTTPStatus.OK
-    try:
-        await admit_session(parts, session_id)
-    except PermanentError as exc:
-        return STATUSES[exc.code]
-    except TransientError:
-        return HTTPStatus.OK  # the page says so, and tries again
-    return HTTPStatus.OK
 
 
 def _document(assets: Assets, settings: PageSettings, session_id: str, language: str) -> bytes:

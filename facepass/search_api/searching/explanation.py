@@ -1,11 +1,13 @@
 """What an explanation says, from what was found: no database, no request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from facepass.schemas.error_table import photo_message
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.faces import Box, Embedding, FoundFace, LeftOutFace, Quality, SelfieFaces
+from facepass.schemas.http.body import BoxBody
 from facepass.schemas.http.explain_bodies import (
     ExplainedFace,
     ExplainedPhoto,
@@ -14,14 +16,13 @@ from facepass.schemas.http.explain_bodies import (
     QualityBody,
     SelfieFaceBody,
 )
-from facepass.schemas.http.search_bodies import BoxBody, WarningBody
+from facepass.schemas.http.search_bodies import WarningBody
 from facepass.schemas.http.session_bodies import LeftOutFaceBody, PhotoErrorBody
 from facepass.schemas.ledger import PhotoState
-from facepass.schemas.photo_errors import photo_error_message
 from facepass.schemas.similarity import cosine_from_similarity, similarity_from_cosine
 from facepass.search_api.searching.search_answers import box_body, warning_body
 from facepass.search_api.searching.selfies import Query
-from facepass.storage.reads import PhotoRecord, StoredFace
+from facepass.storage.reads import PhotoRow, StoredFace
 
 
 def explained_selfie(selfie: SelfieFaces, query: Query) -> ExplainedSelfie:
@@ -42,27 +43,29 @@ def explained_selfie(selfie: SelfieFaces, query: Query) -> ExplainedSelfie:
 
 
 def explained_photo(
-    record: PhotoRecord, query: Embedding, threshold: float, operating_point: float
+    row: PhotoRow, stored: Sequence[StoredFace], query: Embedding, threshold: float, operating_point: float
 ) -> ExplainedPhoto:
     """What is stored of the photo, each face compared with `query`."""
     least = cosine_from_similarity(threshold, operating_point)
-    faces = [_face(face, query, threshold=least, operating_point=operating_point) for face in record.faces]
-    error = record.error and PhotoErrorBody(code=record.error, message=photo_error_message(record.error))
+    faces = [_face(face, query, threshold=least, operating_point=operating_point) for face in stored]
+    error = row.error and PhotoErrorBody(code=row.error, message=photo_message(row.error))
     return ExplainedPhoto(
-        state=record.state,
+        state=row.state,
         error=error or None,
-        attempts=record.attempts,
-        next_attempt_at=record.next_attempt_at,
-        occurred_at=record.occurred_at,
-        deleted_at=record.deleted_at,
-        session_deleted_at=record.session_deleted_at,
-        revision=record.revision,
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        occurred_at=row.newest_event,
+        deleted_at=row.deleted_at,
+        session_deleted_at=row.session_deleted_at,
+        revision=row.revision,
         faces=sorted(faces, key=lambda face: -face.cosine),
-        left_out=list(map(_left_out, record.left_out)),
+        left_out=list(map(_left_out, row.left_out)),
     )
 
 
-def verdict(photo: ExplainedPhoto, threshold: float, refused: PermanentError | None) -> tuple[ExplainReason, str]:
+def reason_for(
+    photo: ExplainedPhoto, threshold: float, refused: PermanentError | None
+) -> tuple[ExplainReason, str]:
     """Why a search returns the photo or does not, for programs and in a sentence.
 
     Args:

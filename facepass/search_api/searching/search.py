@@ -5,148 +5,126 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-import structlog
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, Request, Response
 
+from facepass.embedding import FaceEngine
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.faces import Embedding, SelfieFaces
 from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchAnswer, SearchParameters
-from facepass.search_api.access import ADMISSION_ERRORS, GUEST_ERRORS, LIMIT_ERRORS, Guard, admit_session
+from facepass.schemas.settings import SearchSettings
+from facepass.search_api.access import GuestDoor
 from facepass.search_api.http import (
     FORM_OVERHEAD_BYTES,
-    SearchForm,
-    Slots,
-    arriving,
+    ConcurrencyLimit,
+    DirectRoute,
+    JsonResponse,
+    checked_fields,
     documented,
     lease_expired,
-    read_search_form,
+    read_form,
 )
-from facepass.search_api.parts import Parts
 from facepass.search_api.searching.search_answers import search_answer
+from facepass.search_api.searching.search_document import SEARCH_ERRORS, search_body
 from facepass.search_api.searching.selfies import query_of
-from facepass.storage.shards import Replica, ShardAnswer
+from facepass.storage import Store
+from facepass.storage.shards import Replica, ShardAnswer, Shards
 
-SELFIE_ERRORS = (
-    ErrorCode.NO_FACE,
-    ErrorCode.UPLOAD_TIMEOUT,
-    ErrorCode.FILE_TOO_LARGE,
-    ErrorCode.TOO_MANY_PIXELS,
-    ErrorCode.UNSUPPORTED_IMAGE,
-    ErrorCode.DAMAGED_IMAGE,
-    ErrorCode.DECODER_FAILED,
-    ErrorCode.INVALID_ID,
-    ErrorCode.INVALID_PARAMETER,
-)
-"""What every route that takes a selfie may answer."""
 
-SEARCH_ERRORS = (
-    *SELFIE_ERRORS,
-    *GUEST_ERRORS,
-    *LIMIT_ERRORS,
-    *ADMISSION_ERRORS,
-    ErrorCode.INTERNAL,
-    ErrorCode.DATABASE_UNAVAILABLE,
-    ErrorCode.LEASE_EXPIRED,
-    ErrorCode.MEMORY_BUDGET,
-    ErrorCode.OVERLOADED,
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResources:
+    """What searches and explanations need.
+
+    Attributes:
+        threads: analyse selfies, so that the event loop never waits for one.
+        under_way: of all routes that take selfies, together.
+    """
+
+    store: Store
+    engine: FaceEngine
+    shards: Shards
+    replica: Replica
+    settings: SearchSettings
+    threads: Executor
+    under_way: ConcurrencyLimit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchForm:
+    """A complete search request: the selfies' bytes as sent, and the checked fields."""
+
+    selfies: tuple[bytes, ...] = field(repr=False)
+    parameters: SearchParameters
 
 
 ReadForm = Callable[[Request, int], Awaitable[SearchForm]]
 """Reads a request's body, with at most so many bytes of a selfie, into what a search takes."""
 
 
-def search_routes(parts: Parts, guard: Guard, threads: Executor, slots: Slots) -> APIRouter:
+def search_routes(resources: SearchResources, door: GuestDoor) -> APIRouter:
     """The route of searches."""
-    router = APIRouter(tags=["search"], route_class=_Direct)
-    router.add_api_route(
+    router = APIRouter(tags=["search"], route_class=DirectRoute)
+
+    @router.post(
         "/search",
-        search_endpoint(parts, guard, threads, slots),
-        methods=["POST"],
         summary="Find the photos of the person on a selfie",
         response_model=SearchAnswer,
         response_description="The matches, best first",
         responses=documented(*SEARCH_ERRORS),
-        dependencies=[Depends(guard.limit_search()), Depends(guard.guest())],
-        openapi_extra=request_body(),
+        dependencies=door.guard.before_search(),
+        openapi_extra=search_body(),
     )
+    async def search(request: Request) -> Response:
+        return await answer_search(resources, door, request)
+
     return router
 
 
-class _Direct(APIRoute):
-    """Calls its guards and its function with the request, without FastAPI's machinery for what these do not use:
-    it takes longer than they do. The guards are those of the route and its router: what the application, or an
-    inclusion of the router, depends on beside them is not called."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["method"] not in (self.methods or ()):
-            await super().handle(scope, receive, send)
-            return
-        request = Request(scope, receive, send)
-        for depends in self.dependencies:
-            if depends.dependency is not None:
-                await depends.dependency(request)
-        response: Response = await self.endpoint(request)
-        await response(scope, receive, send)
+async def read_search_form(request: Request, max_bytes: int) -> SearchForm:
+    """Read the body of `POST /search`. Raises: as `read_form` and `checked_fields`."""
+    form = await read_form(request, max_bytes=max_bytes, most_images=MAX_SELFIES)
+    return SearchForm(selfies=form.images, parameters=checked_fields(form.fields, SearchParameters))
 
 
-async def read_form(request: Request, max_bytes: int) -> SearchForm:
-    """Read the body of `POST /search`. Raises: as `read_search_form`."""
-    length = request.headers.get("content-length", "")
-    return await read_search_form(
-        request.headers.get("content-type", ""),
-        int(length) if length.isdecimal() else None,
-        arriving(request),
-        max_bytes=max_bytes,
-    )
-
-
-def search_endpoint(
-    parts: Parts, guard: Guard, threads: Executor, slots: Slots, read: ReadForm = read_form
-) -> Callable[[Request], Awaitable[Response]]:
-    """The route's function.
+async def answer_search(
+    resources: SearchResources, door: GuestDoor, request: Request, read: ReadForm = read_search_form
+) -> Response:
+    """Answer one search.
 
     Args:
-        threads: analyse selfies, so that the event loop never waits for one.
-        slots: of all routes that search, together.
         read: for a route that names the session in another way than `POST /search`.
+
+    Raises: FacePassError with one of SEARCH_ERRORS, or what `read` raises.
     """
-
-    async def search(request: Request) -> Response:
-        with _measured(), slots.taken(_slots_for(request, parts.settings.selfie_max_bytes)):
-            form = await read(request, parts.settings.selfie_max_bytes)
-            structlog.contextvars.bind_contextvars(session_id=form.parameters.session_id)
-            await guard.check_guest(request, form.parameters.session_id)
-            await admit_session(parts, form.parameters.session_id)
-            return await _answer(parts, threads, form)
-
-    return search
+    max_bytes = resources.settings.selfie_max_bytes
+    with _measured(), resources.under_way.counted(_largest_selfies_in(request, max_bytes)):
+        form = await read(request, max_bytes)
+        await door.admit(request, form.parameters.session_id)
+        return await _found(resources, form)
 
 
-def _slots_for(request: Request, max_bytes: int) -> int:
-    """One for every largest selfie that the body may be worth, so that slots bound the memory of uploads too."""
+def _largest_selfies_in(request: Request, max_bytes: int) -> int:
+    """How many searches this one counts as: one for every largest selfie that its body may be worth, so that the
+    limit bounds the memory of uploads too."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal():
         return MAX_SELFIES if "transfer-encoding" in request.headers else 1
     return min(max(1, -(-(int(length) - FORM_OVERHEAD_BYTES) // max_bytes)), MAX_SELFIES)
 
 
-async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response:
-    begun = time.perf_counter()
-    deadline = lease_deadline(parts.replica)  # noted before the shard is taken hold of, or it proves nothing
+async def _found(resources: SearchResources, form: SearchForm) -> Response:
+    """The answer to a form whose session guests may use."""
+    begun, operating_point = time.perf_counter(), resources.store.generation.spec.operating_point
+    deadline = lease_deadline(resources.replica)  # noted before the shard is taken hold of, or it proves nothing
     with _stage("embed"):
-        selfies = await _analyse_beside_loading(parts, threads, form)
-    query = query_of(selfies, parts.store.generation.spec.operating_point)
+        selfies = await _analyse_beside_loading(resources, form)
+    query = query_of(selfies, operating_point)
     with _stage("shard"):
-        photos = await _search(parts, form.parameters, query.embedding)
-    poll_age = parts.replica.poll_age()
+        photos = await _search(resources, form.parameters, query.embedding)
+    poll_age = resources.replica.poll_age()
     if poll_age is None:  # it is about to leave, and then no deletion waits for it
         raise lease_expired()
     with _stage("rank"):
@@ -154,27 +132,27 @@ async def _answer(parts: Parts, threads: Executor, form: SearchForm) -> Response
             photos,
             query,
             threshold=form.parameters.threshold,
-            operating_point=parts.store.generation.spec.operating_point,
+            operating_point=operating_point,
             poll_age=poll_age,
             begun=begun,
         )
-    if parts.replica.expired(deadline):
+    if resources.replica.expired(deadline):
         raise lease_expired()
-    return Response(body, media_type="application/json")
+    return JsonResponse(body)
 
 
-async def _analyse_beside_loading(parts: Parts, threads: Executor, form: SearchForm) -> list[SelfieFaces]:
+async def _analyse_beside_loading(resources: SearchResources, form: SearchForm) -> list[SelfieFaces]:
     """Find the selfies' faces while the session's shard is loaded, if it has to be; a session that is not there
     ends both."""
-    analysing = asyncio.create_task(analyse_selfies(parts, threads, form.selfies))
+    analysing = asyncio.create_task(analyse_selfies(resources, form.selfies))
     try:
-        await parts.shards.prepare(form.parameters.session_id)
+        await resources.shards.prepare(form.parameters.session_id)
         return await analysing
     finally:
         analysing.cancel()
 
 
-async def analyse_selfies(parts: Parts, threads: Executor, selfies: Sequence[bytes]) -> list[SelfieFaces]:
+async def analyse_selfies(resources: SearchResources, selfies: Sequence[bytes]) -> list[SelfieFaces]:
     """The faces of each selfie; as many at once as there are threads.
 
     Raises:
@@ -183,15 +161,15 @@ async def analyse_selfies(parts: Parts, threads: Executor, selfies: Sequence[byt
         TransientError: `overloaded`.
     """
     analyse = partial(
-        parts.engine.analyse_selfie,
-        max_bytes=parts.settings.selfie_max_bytes,
-        max_pixels=parts.settings.selfie_max_pixels,
+        resources.engine.analyse_selfie,
+        max_bytes=resources.settings.selfie_max_bytes,
+        max_pixels=resources.settings.selfie_max_pixels,
     )
     loop = asyncio.get_running_loop()
 
     async def one(number: int, selfie: bytes) -> SelfieFaces:
         try:
-            return await loop.run_in_executor(threads, analyse, selfie)
+            return await loop.run_in_executor(resources.threads, analyse, selfie)
         except PermanentError as exc:
             if len(selfies) == 1:
                 raise
@@ -201,14 +179,14 @@ async def analyse_selfies(parts: Parts, threads: Executor, selfies: Sequence[byt
     return await asyncio.gather(*(one(number, selfie) for number, selfie in enumerate(selfies)))
 
 
-async def _search(parts: Parts, wanted: SearchParameters, query: Embedding) -> ShardAnswer:
-    return await parts.shards.search(
-        wanted.session_id,
+async def _search(resources: SearchResources, asked: SearchParameters, query: Embedding) -> ShardAnswer:
+    return await resources.shards.search(
+        asked.session_id,
         query,
-        threshold=wanted.threshold,
-        limit=wanted.limit,
-        min_revision=wanted.min_revision,
-        wait=wanted.wait_ms / 1000,
+        threshold=asked.threshold,
+        limit=asked.limit,
+        min_revision=asked.min_revision,
+        wait=asked.wait_ms / 1000,
     )
 
 
@@ -227,17 +205,17 @@ def lease_deadline(replica: Replica) -> float:
 @contextmanager
 def _measured() -> Iterator[None]:
     begun = time.perf_counter()
-    outcome = "ok"
+    code = "ok"
     try:
         yield
     except FacePassError as exc:
-        outcome = str(exc.code)
+        code = str(exc.code)
         raise
     except BaseException:
-        outcome = str(ErrorCode.INTERNAL)
+        code = str(ErrorCode.INTERNAL)
         raise
     finally:
-        metrics.search_requests_total.labels(outcome).inc()
+        metrics.search_requests_total.labels(code).inc()
         metrics.search_duration_seconds.observe(time.perf_counter() - begun)
 
 
@@ -245,33 +223,3 @@ def _measured() -> Iterator[None]:
 def _stage(name: str) -> Iterator[None]:
     with metrics.search_stage_duration_seconds.labels(name).time():
         yield
-
-
-def request_body() -> dict[str, Any]:
-    """The OpenAPI description of the form, which FastAPI cannot know: we read it ourselves."""
-    schema = SearchParameters.model_json_schema()
-    schema["properties"] = selfie_fields(MAX_SELFIES) | schema["properties"]
-    schema["anyOf"] = [{"required": ["file"]}, {"required": ["image"]}]
-    example = {
-        "file": ["(the bytes of selfie.jpg)"],
-        "session_id": "wedding-2026-05-09",
-        "threshold": 0.7,
-        "limit": 100,
-    }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"multipart/form-data": {"schema": schema, "example": example}},
-        }
-    }
-
-
-def selfie_fields(most: int) -> dict[str, Any]:
-    """The fields of a form that takes selfies under two names, `most` in all."""
-    binary = {"type": "string", "format": "binary"}
-    selfies = {"type": "array", "items": binary, "minItems": 1, "maxItems": most}
-    described = "JPEG, PNG or WebP" + (f"; repeated for up to {most} selfies of one person" if most > 1 else "")
-    return {
-        "file": selfies | {"description": f"the selfie: {described}"},
-        "image": selfies | {"description": "the same as `file`"},
-    }

@@ -5,7 +5,7 @@ import time
 from pydantic_core import to_json
 
 from facepass.schemas.faces import Box
-from facepass.schemas.similarity import similarity_from_cosine
+from facepass.schemas.similarity import similarities_from_cosines
 from facepass.search_api.searching.selfies import Query, SelfieWarning
 from facepass.storage.shards import Match, ShardAnswer
 
@@ -32,8 +32,12 @@ def search_answer(
         poll_age: seconds since the last complete poll was sent.
         begun: `time.perf_counter()` when the upload was complete.
     """
+    similarities = similarities_from_cosines((match.cosine for match in found.matches), operating_point)
     answer = {
-        "matches": [_match(match, threshold, operating_point) for match in found.matches],
+        # the shard compared cosines; the way back may round to just below the threshold
+        "matches": [
+            _match(match, max(alike, threshold)) for match, alike in zip(found.matches, similarities, strict=True)
+        ],
         "total_matches": found.total,
         "faces_in_selfie": query.faces,
         "warnings": [warning_body(warning) for warning in query.warnings],
@@ -44,12 +48,10 @@ def search_answer(
     return to_json(answer, inf_nan_mode="null")
 
 
-def _match(match: Match, threshold: float, operating_point: float) -> dict[str, object]:
-    similarity = similarity_from_cosine(match.cosine, operating_point)
+def _match(match: Match, similarity: float) -> dict[str, object]:
     return {
         "photo_id": match.photo_id,
-        # the shard compared cosines; the way back may round to just below the threshold
-        "similarity": max(similarity, threshold),
+        "similarity": similarity,
         "cosine": match.cosine,
         "confidence": match.confidence,
         "box": box_body(match.box),

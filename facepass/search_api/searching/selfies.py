@@ -148,7 +148,7 @@ def _warnings(number: int, selfie: SelfieFaces, *, used: bool) -> Iterator[Selfi
 def _faults(selfie: SelfieFaces, face: SelfieFace) -> dict[WarningCode, bool]:
     quality = face.quality
     return {
-        WarningCode.SEVERAL_FACES: selfie.detected > 1,
+        WarningCode.SEVERAL_FACES: bool(selfie.others),
         WarningCode.TOO_SMALL: quality.size < SMALL_FACE,
         WarningCode.BLURRED: face.detail < LITTLE_DETAIL,
         WarningCode.TOO_DARK: face.brightness < DARK_FACE,

@@ -1,94 +1,130 @@
-"""What a session is and whether guests may use it: info, validation, FacePass status."""
+"""What a session is, whether guests may use it, and how far it is indexed."""
 
-from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import structlog
-from fastapi import Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Response
 
-from facepass.schemas.errors import ErrorCode, PermanentError
-from facepass.schemas.http.session_bodies import FacepassStatus, SessionBody, SessionValidation
-from facepass.schemas.ids import SessionId, SessionIdField
-from facepass.search_api.access import Guard, refusal
-from facepass.search_api.http import STATUSES, SessionInPath
-from facepass.search_api.parts import Parts
-from facepass.storage.reads import Session, look_up_session
+from facepass.schemas.error_table import ERROR_TABLE
+from facepass.schemas.errors import ErrorCode
+from facepass.schemas.http.body import ErrorBody
+from facepass.schemas.http.session_bodies import FacepassStatus, SessionBody, SessionStatus, SessionValidation
+from facepass.schemas.ids import SessionId
+from facepass.search_api.access import ADMISSION_ERRORS, GUEST_ERRORS, GuestDoor
+from facepass.search_api.http import documented, json_answer
+from facepass.storage import Store
+from facepass.storage.reads import SessionRow, read_counts
 
-Endpoint = Callable[[Request, SessionIdField], Awaitable[Response]]
-
-
-def info_endpoint(parts: Parts, guard: Guard) -> Endpoint:
-    """What is known of a session that guests may use; see `admission.refusal` for those that they may not."""
-
-    async def info(request: Request, session_id: SessionInPath) -> Response:
-        session, refused = await _look_up(parts, guard, request, session_id)
-        if refused is not None:
-            raise refused
-        return _answer(_body(session))
-
-    return info
+READ_ERRORS = (ErrorCode.INVALID_ID, ErrorCode.INTERNAL, ErrorCode.DATABASE_UNAVAILABLE)
+"""What every route about a session may answer."""
 
 
-def validate_endpoint(parts: Parts, guard: Guard) -> Endpoint:
+def add_validation(router: APIRouter, door: GuestDoor) -> None:
     """Whether guests may use a session: the same body whether they may or not, as Pixora's page expects.
 
     What is known of a session that they may not use is not told.
     """
 
-    async def validate(request: Request, session_id: SessionInPath) -> Response:
-        session, refused = await _look_up(parts, guard, request, session_id)
+    @router.get(
+        "/sessions/validate/{session_id:segment}",
+        summary="Whether guests may use a session",
+        response_model=SessionValidation,
+        response_description="They may",
+        responses={
+            **documented(*GUEST_ERRORS, *READ_ERRORS),
+            403: {
+                "model": SessionValidation | ErrorBody,
+                "description": "FacePass is switched off, or it was never announced; `scope_required`",
+            },
+            404: {"model": SessionValidation, "description": "nothing is known of it, or it was deleted"},
+        },
+    )
+    async def validate(session_id: Annotated[SessionId, Depends(door.in_path())]) -> Response:
+        session, refused = await door.look_up(session_id)
         if refused is None:
-            return _answer(SessionValidation(valid=True, error=None, session=_body(session)))
+            return json_answer(SessionValidation(valid=True, error=None, session=_body(session)))
         structlog.contextvars.bind_contextvars(code=str(refused.code))
         body = SessionValidation(valid=False, error=refused.message, session=None)
-        return _answer(body, STATUSES[refused.code])
-
-    return validate
+        return json_answer(body, ERROR_TABLE[refused.code].status)
 
 
-def facepass_status_endpoint(parts: Parts, guard: Guard) -> Endpoint:
+def add_facepass_status(router: APIRouter, door: GuestDoor) -> None:
     """Whether FacePass is on for a session, and how far it is indexed; also when it is off."""
 
-    async def facepass_status(request: Request, session_id: SessionInPath) -> Response:
-        session, refused = await _look_up(parts, guard, request, session_id)
+    @router.get(
+        "/sessions/{session_id:segment}/facepass-status",
+        summary="Whether FacePass is on for a session",
+        response_model=FacepassStatus,
+        response_description="The status, also of a session for which FacePass is off",
+        responses=documented(ErrorCode.SESSION_NOT_FOUND, *GUEST_ERRORS, *READ_ERRORS),
+    )
+    async def facepass_status(session_id: Annotated[SessionId, Depends(door.in_path())]) -> Response:
+        session, refused = await door.look_up(session_id)
         if refused is not None and refused.code is ErrorCode.SESSION_NOT_FOUND:
             raise refused
-        counts = session.counts
-        return _answer(
+        return json_answer(
             FacepassStatus(
                 facepass_enabled=refused is None,
-                indexed=counts.photo_count > 0,
-                photo_count=counts.photo_count,
-                pending=counts.pending,
+                indexed=session.photo_count > 0,
+                photo_count=session.photo_count,
+                pending=session.pending,
             )
         )
 
-    return facepass_status
+
+def add_info(router: APIRouter, door: GuestDoor) -> None:
+    """What is known of a session that guests may use; see `GuestDoor.refusal_by` for those that they may not."""
+
+    @router.get(
+        "/sessions/{session_id:segment}",
+        summary="What is known of a session that guests may use",
+        response_model=SessionBody,
+        response_description="The session",
+        responses=documented(*ADMISSION_ERRORS, *GUEST_ERRORS, *READ_ERRORS),
+    )
+    async def info(session_id: Annotated[SessionId, Depends(door.in_path())]) -> Response:
+        session, refused = await door.look_up(session_id)
+        if refused is not None:
+            raise refused
+        return json_answer(_body(session))
 
 
-async def _look_up(
-    parts: Parts, guard: Guard, request: Request, session_id: SessionId
-) -> tuple[Session, PermanentError | None]:
-    """The session, and why guests may not use it."""
-    structlog.contextvars.bind_contextvars(session_id=session_id)
-    await guard.check_guest(request, session_id)
-    session = await look_up_session(parts.store, session_id)
-    return session, refusal(session.counts, parts.access.unannounced)
+def add_status(router: APIRouter, store: Store, door: GuestDoor) -> None:
+    """What is known of a session, from the database; zeros for one that is not known."""
+
+    @router.get(
+        "/search/status/{session_id:rest}",
+        summary="How far a session is indexed",
+        response_model=SessionStatus,
+        response_description="What is known of the session; zeros for an unknown one",
+        responses=documented(*GUEST_ERRORS, *READ_ERRORS),
+        tags=["search"],
+    )
+    async def status(session_id: Annotated[SessionId, Depends(door.in_path())]) -> Response:
+        counts = await read_counts(store, session_id)
+        return json_answer(
+            SessionStatus(
+                session_id=session_id,
+                indexed=counts.photo_count > 0,
+                photo_count=counts.photo_count,
+                face_count=counts.face_count,
+                last_indexed=counts.last_indexed,
+                pending=counts.pending,
+                failed=counts.failed,
+                no_face=counts.no_face,
+                revision=counts.revision,
+            )
+        )
 
 
-def _body(session: Session) -> SessionBody:
-    counts = session.counts
+def _body(session: SessionRow) -> SessionBody:
     return SessionBody(
-        id=counts.session_id,
+        id=session.session_id,
         name=session.name,
         studio_id=session.studio_id,
         facepass_enabled=True,
-        photo_count=counts.photo_count,
-        face_count=counts.face_count,
-        last_indexed=counts.last_indexed,
-        revision=counts.revision,
+        photo_count=session.photo_count,
+        face_count=session.face_count,
+        last_indexed=session.last_indexed,
+        revision=session.revision,
     )
-
-
-def _answer(body: BaseModel, status: int = 200) -> Response:
-    return Response(body.model_dump_json(), status_code=status, media_type="application/json")

@@ -8,7 +8,9 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
+
+from psycopg.rows import dict_row, kwargs_row
 
 from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode, PermanentError
@@ -86,13 +88,11 @@ async def rotate_key(db: Database, key_id: str, grace: timedelta) -> NewKey:
     """
 
     async def work(connection: Connection) -> NewKey:
-        row = await (
-            await connection.execute(_STATEMENTS["retire"], {"key_id": key_id, "grace": grace})
-        ).fetchone()
+        cursor = connection.cursor(row_factory=dict_row)
+        row = await (await cursor.execute(_STATEMENTS["retire"], {"key_id": key_id, "grace": grace})).fetchone()
         if row is None:
             raise _not_found("no valid key has this id")
-        name, scopes = row
-        return await _insert(connection, name, [Scope(scope) for scope in scopes])
+        return await _insert(connection, row["name"], map(Scope, row["scopes"]))
 
     return await db.run(work)
 
@@ -119,21 +119,8 @@ async def read_keys(db: Database) -> list[ApiKey]:
     """
 
     async def work(connection: Connection) -> list[ApiKey]:
-        rows = await (await connection.execute(_STATEMENTS["all"])).fetchall()
-        return [
-            ApiKey(
-                key_id=key_id,
-                name=name,
-                key_hash=bytes(key_hash),
-                scopes=frozenset(Scope(scope) for scope in scopes),
-                created_at=created_at,
-                expires_at=expires_at,
-                revoked_at=revoked_at,
-                last_used_at=last_used_at,
-                state=state,
-            )
-            for key_id, name, key_hash, scopes, created_at, expires_at, revoked_at, last_used_at, state in rows
-        ]
+        cursor = connection.cursor(row_factory=kwargs_row(_api_key))
+        return await (await cursor.execute(_STATEMENTS["all"])).fetchall()
 
     return await db.run(work)
 
@@ -148,6 +135,10 @@ async def note_use(db: Database, key_id: str) -> None:
         await connection.execute(_STATEMENTS["note_use"], {"key_id": key_id})
 
     await db.run(work)
+
+
+def _api_key(*, scopes: list[str], **columns: Any) -> ApiKey:
+    return ApiKey(scopes=frozenset(map(Scope, scopes)), **columns)
 
 
 async def _insert(connection: Connection, name: str, scopes: Iterable[Scope]) -> NewKey:

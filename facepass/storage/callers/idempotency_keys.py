@@ -6,6 +6,7 @@ After draft-ietf-httpapi-idempotency-key-header-07: https://datatracker.ietf.org
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
@@ -80,20 +81,22 @@ async def claim_key(
     }
 
     async def claim(connection: Connection) -> Claim | KeptAnswer:
-        row = await (await connection.execute(_STATEMENTS["claim"], values)).fetchone()
-        if row is not None:
-            return Claim(db=db, caller=caller, key=key, claimed_until=row[0])
-        row = await (await connection.execute(_STATEMENTS["kept"], values)).fetchone()
-        if row is not None and bytes(row[0]) != request_hash:
+        cursor = connection.cursor(row_factory=dict_row)
+        claimed = await (await cursor.execute(_STATEMENTS["claim"], values)).fetchone()
+        if claimed is not None:
+            return Claim(db=db, caller=caller, key=key, claimed_until=claimed["claimed_until"])
+        kept = await (await cursor.execute(_STATEMENTS["kept"], values)).fetchone()
+        if kept is not None and kept["request_hash"] != request_hash:
             raise PermanentError(
                 ErrorCode.IDEMPOTENCY_MISMATCH,
                 "this Idempotency-Key was used with another request; take a new one",
             )
-        if row is None or row[1] is None:
+        if kept is None or kept["status"] is None:
             raise TransientError(
                 ErrorCode.REQUEST_UNDER_WAY, "the first call with this Idempotency-Key has no answer yet"
             )
-        return KeptAnswer(status=row[1], body=row[2]["body"], headers=row[2]["headers"])
+        answer = kept["answer"]
+        return KeptAnswer(status=kept["status"], body=answer["body"], headers=answer["headers"])
 
     return await db.run(claim)
 

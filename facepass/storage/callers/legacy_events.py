@@ -4,11 +4,11 @@ They are not made from Kafka's topics, so a rebuild does not bring them back; a 
 Deleting the session deletes its event in the same transaction, by a trigger: what it erases must not stay here.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
+
+from psycopg.rows import class_row
 
 from facepass.schemas.ids import SessionId
 from facepass.storage.database import Connection, Database
@@ -58,12 +58,7 @@ async def event_by_number(db: Database, number: int) -> LegacyEvent | None:
 
 async def _read(db: Database, statement: str, **values: object) -> list[LegacyEvent]:
     async def work(connection: Connection) -> list[LegacyEvent]:
-        rows = await (await connection.execute(_STATEMENTS[statement], values)).fetchall()
-        return [_event(row) for row in rows]
+        cursor = connection.cursor(row_factory=class_row(LegacyEvent))
+        return await (await cursor.execute(_STATEMENTS[statement], values)).fetchall()
 
     return await db.run(work)
-
-
-def _event(row: Sequence[Any]) -> LegacyEvent:
-    number, uuid, name, location, date, created_at = row
-    return LegacyEvent(number=number, uuid=uuid, name=name, location=location, date=date, created_at=created_at)

@@ -2,6 +2,8 @@
 
 import secrets
 
+from psycopg.rows import scalar_row
+
 from facepass.storage.database import Connection, Database
 from facepass.storage.statements import load_statements
 
@@ -18,8 +20,9 @@ async def read_secret(db: Database) -> bytes:
     """
 
     async def work(connection: Connection) -> bytes | None:
-        row = await (await connection.execute(_STATEMENTS["read"])).fetchone()
-        return None if row is None else bytes(row[0])
+        cursor = connection.cursor(row_factory=scalar_row)
+        secret: bytes | None = await (await cursor.execute(_STATEMENTS["read"])).fetchone()
+        return secret
 
     while (secret := await db.run(work)) is None:
         await db.run(_make)

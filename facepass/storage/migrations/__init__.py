@@ -12,6 +12,8 @@ from sqlalchemy.pool import NullPool
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import translate
 
+__all__ = ["ADVISORY_LOCK", "HEAD", "VERSION_TABLE", "migrate", "run_file"]
+
 HEAD = "0002"
 """The newest migration: what this version of FacePass works with."""
 

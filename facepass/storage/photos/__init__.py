@@ -1,7 +1,8 @@
 """Where photos come from, a directory or S3, and the uploads that FacePass itself puts there. Decodes nothing."""
 
 from facepass.storage.photos.errors import check_key, invalid_key
-from facepass.storage.photos.photo_store import PhotoStore, StoredPhoto, open_photo_store
+from facepass.storage.photos.photo_port import PhotoStore, StoredPhoto
+from facepass.storage.photos.photo_store import open_photo_store
 from facepass.storage.photos.uploads import UploadStore
 
 __all__ = [

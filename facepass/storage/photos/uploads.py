@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from psycopg.rows import scalar_row
+
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
-from facepass.schemas.ids import PhotoId, SessionId
+from facepass.schemas.ids import UPLOADS_PREFIX, PhotoId, SessionId
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import uploads_removed_total, uploads_total
 from facepass.storage.database import Connection, Database
-from facepass.storage.photos.photo_store import WritablePhotoStore
+from facepass.storage.photos.photo_port import WritablePhotoStore
 from facepass.storage.statements import load_statements
-from facepass.storage.writes import UPLOADS_PREFIX
 
 _log = get_logger(__name__)
 
@@ -53,7 +54,7 @@ class UploadStore:
         self._photo_store = photo_store
 
     async def store(self, session_id: SessionId, photo_id: PhotoId, data: bytes, *, occurred_at: datetime) -> str:
-        """Store one photo and return its key, under which it stays as long as an event names it.
+        """The key of a photo that is stored by this call, under which it stays as long as an event names it.
 
         Args:
             occurred_at: of the event that will be published with the key.
@@ -94,11 +95,13 @@ class UploadStore:
         Raises:
             TransientError: `database_unavailable`.
         """
-        wanted = {"session": session_id, "photo": photo_id}
         with suppress(TimeoutError):
             async with asyncio.timeout(_CALLER_SECONDS):
-                await self._remove_all(await self._keys("leaving", **wanted))
-        return len(await self._keys("leaving", **wanted))
+                keys = await self._leaving(session_id, photo_id)
+                if not keys:
+                    return 0
+                await self._remove_all(keys)
+        return len(await self._leaving(session_id, photo_id))
 
     async def sweep(self, limit: int) -> int:
         """Look at the objects that are due, at most `limit`, and remove those to go; how many were looked at.
@@ -131,12 +134,20 @@ class UploadStore:
         except TransientError as exc:
             _log.warning("upload_not_removed", s3_key=key, error=exc)
 
-    async def _keys(self, statement: str, **values: object) -> list[str]:
-        async def read(connection: Connection) -> list[str]:
-            cursor = await connection.execute(_STATEMENTS[statement], values)
-            return [row[0] for row in await cursor.fetchall()]
+    async def _leaving(self, session_id: SessionId, photo_id: PhotoId | None) -> list[str]:
+        values = {"session": session_id, "photo": photo_id}
+        async with self._db.transaction() as connection:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return await (await cursor.execute(_STATEMENTS["leaving"], values)).fetchall()
 
-        return await self._db.run(read)
+    async def _keys(self, statement: str, **values: object) -> list[str]:
+        """Run a statement in a transaction of its own; the keys of the rows it changed."""
+
+        async def write(connection: Connection) -> list[str]:
+            cursor = connection.cursor(row_factory=scalar_row)
+            return await (await cursor.execute(_STATEMENTS[statement], values)).fetchall()
+
+        return await self._db.run(write)
 
     async def _execute(self, statement: str, **values: object) -> int:
         """Run a statement in a transaction of its own; the number of rows it changed."""

@@ -1,18 +1,21 @@
-"""What the tables say of sessions, photos and faces, and whether they agree. Only reads; writes nothing."""
+"""What the tables say of sessions, photos, faces and deletions, and whether they agree. Writes nothing."""
 
-from facepass.storage.reads.explanations import PhotoRecord, StoredFace, read_photo_record
-from facepass.storage.reads.session_lookup import ListedPhoto, Session, list_photos, look_up_session
-from facepass.storage.reads.session_reports import (
-    SessionFacts,
-    UnfinishedPhoto,
-    read_photo,
+from facepass.storage.reads.differences import Compared, Difference
+from facepass.storage.reads.face_rows import StoredFace, read_photo_with_faces
+from facepass.storage.reads.photo_rows import PhotoRow, list_photos, read_photos, read_unfinished
+from facepass.storage.reads.receipt_rows import ReceiptRow, read_newest_event, read_receipt
+from facepass.storage.reads.session_rows import (
+    SessionRow,
+    is_session_known,
+    read_counts,
+    read_ledgers,
     read_session,
-    read_unfinished,
 )
 from facepass.storage.reads.verification import (
     Unaccounted,
     compare_tables,
     count_sessions,
+    digest_text,
     find_strays,
     list_sessions,
     place,
@@ -22,23 +25,28 @@ from facepass.storage.reads.verification import (
 )
 
 __all__ = [
-    "ListedPhoto",
-    "PhotoRecord",
-    "Session",
-    "SessionFacts",
+    "Compared",
+    "Difference",
+    "PhotoRow",
+    "ReceiptRow",
+    "SessionRow",
     "StoredFace",
     "Unaccounted",
-    "UnfinishedPhoto",
     "compare_tables",
     "count_sessions",
+    "digest_text",
     "find_strays",
+    "is_session_known",
     "list_photos",
     "list_sessions",
-    "look_up_session",
     "place",
     "read_contents",
-    "read_photo",
-    "read_photo_record",
+    "read_counts",
+    "read_ledgers",
+    "read_newest_event",
+    "read_photo_with_faces",
+    "read_photos",
+    "read_receipt",
     "read_session",
     "read_unfinished",
     "unaccounted_photos",

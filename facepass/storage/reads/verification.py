@@ -6,15 +6,17 @@ Every function reads one snapshot, so what it finds was so at one moment: the wr
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
+from functools import partial
 
-from facepass.schemas.differences import Difference, Part
-from facepass.schemas.events import PhotoDeleted, SessionDeleted
+from psycopg.rows import class_row, kwargs_row, scalar_row
+
+from facepass.schemas.events import PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.http.control_bodies import ShardContents
 from facepass.schemas.ids import SessionId
-from facepass.schemas.ledger import PhotoEvent
 from facepass.storage.database import Database
 from facepass.storage.generations import Store
-from facepass.storage.shards import digest_text
+from facepass.storage.reads.differences import Compared, Difference
 from facepass.storage.statements import load_statements
 
 _STATEMENTS = load_statements("verify")
@@ -43,8 +45,8 @@ async def count_sessions(db: Database) -> int:
     Raises: as `Database.transaction`.
     """
     async with db.transaction(snapshot=True) as connection:
-        row = await (await connection.execute(_STATEMENTS["totals"])).fetchone()
-    return int(row[0]) if row else 0
+        cursor = connection.cursor(row_factory=scalar_row)
+        return await (await cursor.execute(_STATEMENTS["totals"])).fetchone() or 0
 
 
 async def list_sessions(db: Database, after: str, limit: int) -> list[SessionId]:
@@ -53,10 +55,8 @@ async def list_sessions(db: Database, after: str, limit: int) -> list[SessionId]
     Raises: as `Database.transaction`.
     """
     async with db.transaction(snapshot=True) as connection:
-        rows = await (
-            await connection.execute(_STATEMENTS["sessions"], {"after": after, "limit": limit})
-        ).fetchall()
-    return [row[0] for row in rows]
+        cursor = connection.cursor(row_factory=scalar_row)
+        return await (await cursor.execute(_STATEMENTS["sessions"], {"after": after, "limit": limit})).fetchall()
 
 
 async def compare_tables(store: Store, sessions: Sequence[SessionId]) -> list[Difference]:
@@ -82,20 +82,20 @@ async def _compare(store: Store, sessions: Sequence[SessionId], statements: Sequ
         "size": store.generation.spec.vector_size,
         "tolerance": _NORM_TOLERANCE,
     }
-    found = []
+    found: list[Difference] = []
     async with store.database.transaction(snapshot=True) as connection:
         for name in statements:
-            rows = await (await connection.execute(_STATEMENTS[name], values)).fetchall()
-            found += [_difference(*row, remedy=_REMEDIES[name]) for row in rows]
+            cursor = connection.cursor(row_factory=kwargs_row(partial(_difference, remedy=_REMEDIES[name])))
+            found += await (await cursor.execute(_STATEMENTS[name], values)).fetchall()
     return found
 
 
 def _difference(
-    session: str, photo: str | None, what: str, expected: str | None, found: str | None, *, remedy: str
+    *, session_id: str, photo_id: str | None, what: str, expected: str | None, found: str | None, remedy: str
 ) -> Difference:
     return Difference(
-        part=Part.LEDGER,
-        where=place(session, photo),
+        compared=Compared.LEDGER,
+        where=place(session_id, photo_id),
         what=what,
         expected=expected or "none",
         found=found or "none",
@@ -123,8 +123,8 @@ class Unaccounted:
     fence: datetime | None
 
 
-async def unaccounted_photos(store: Store, events: Sequence[PhotoEvent]) -> list[Unaccounted]:
-    """Those of `events` (of `photo-indexed`) that neither a row of the ledger nor a fence accounts for.
+async def unaccounted_photos(store: Store, events: Sequence[PhotoIndexed]) -> list[Unaccounted]:
+    """Those of `events` that neither a row of the ledger nor a fence accounts for.
 
     Raises: as `Database.transaction`.
     """
@@ -136,8 +136,8 @@ async def unaccounted_photos(store: Store, events: Sequence[PhotoEvent]) -> list
         "given": [event.occurred_at_given for event in events],
     }
     async with store.database.transaction(snapshot=True) as connection:
-        rows = await (await connection.execute(_STATEMENTS["unaccounted_photos"], values)).fetchall()
-    return [Unaccounted(index=row[0], occurred_at=row[1], fence=row[2]) for row in rows]
+        cursor = connection.cursor(row_factory=class_row(Unaccounted))
+        return await (await cursor.execute(_STATEMENTS["unaccounted_photos"], values)).fetchall()
 
 
 async def unfenced_deletions(
@@ -153,8 +153,8 @@ async def unfenced_deletions(
         "times": [event.occurred_at for event in deletions],
     }
     async with db.transaction(snapshot=True) as connection:
-        rows = await (await connection.execute(_STATEMENTS["unfenced"], values)).fetchall()
-    return [Unaccounted(index=row[0], fence=row[1]) for row in rows]
+        cursor = connection.cursor(row_factory=class_row(Unaccounted))
+        return await (await cursor.execute(_STATEMENTS["unfenced"], values)).fetchall()
 
 
 async def read_contents(store: Store, session_id: SessionId) -> ShardContents:
@@ -164,12 +164,19 @@ async def read_contents(store: Store, session_id: SessionId) -> ShardContents:
     """
     values = {"generation": store.generation.number, "session": session_id}
     async with store.database.transaction(snapshot=True) as connection:
-        row = await (await connection.execute(_STATEMENTS["contents"], values)).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate gives one row
-    return ShardContents(
-        session_id=session_id,
-        revision=row[0],
-        faces=row[1],
-        photos=row[2],
-        digest=digest_text(int(row[3]), int(row[4])),
-    )
+        cursor = connection.cursor(row_factory=kwargs_row(partial(_contents, session_id)))
+        contents = await (await cursor.execute(_STATEMENTS["contents"], values)).fetchone()
+    assert contents is not None  # noqa: S101 - an aggregate gives one row
+    return contents
+
+
+def _contents(
+    session_id: SessionId, *, revision: int, faces: int, photos: int, first_sum: Decimal, second_sum: Decimal
+) -> ShardContents:
+    digest = digest_text(int(first_sum), int(second_sum))
+    return ShardContents(session_id=session_id, revision=revision, faces=faces, photos=photos, digest=digest)
+
+
+def digest_text(first: int, second: int) -> str:
+    """The digest of two sums, which may be larger than 64 bits or negative."""
+    return f"{first % 2**64:016x}{second % 2**64:016x}"

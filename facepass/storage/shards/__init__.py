@@ -4,9 +4,9 @@ PostgreSQL is the only source of what a shard holds; nothing here writes a row o
 FAISS.
 """
 
-from facepass.storage.shards.deltas import read_delta, read_ledgers
-from facepass.storage.shards.digest import digest_text
-from facepass.storage.shards.replica import LEASE_MARGIN_SECONDS, Replica, wait_until_unserved
+from facepass.storage.shards.deltas import read_delta
+from facepass.storage.shards.lease import LEASE_MARGIN_SECONDS, wait_until_unserved
+from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shard import Match, Ranking, Shard, ShardAnswer
 from facepass.storage.shards.shards import Shards
 
@@ -18,8 +18,6 @@ __all__ = [
     "Shard",
     "ShardAnswer",
     "Shards",
-    "digest_text",
     "read_delta",
-    "read_ledgers",
     "wait_until_unserved",
 ]

@@ -1,18 +1,17 @@
-"""Reading what a shard holds from PostgreSQL: the ledger's row, and what changed after a revision.
+"""Reading what a shard holds from PostgreSQL: what changed after a revision.
 
 Everything that one shard takes over must be read in one transaction with one snapshot, or rows get the label of
 another revision.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import count
 
 from psycopg.abc import Buffer
 from psycopg.pq.abc import PGconn
+from psycopg.rows import dict_row
 
 from facepass.schemas.ids import SessionId
-from facepass.schemas.ledger import SessionCounts
 from facepass.storage.database import Connection
 from facepass.storage.generations import Generation
 from facepass.storage.shards.face_blocks import (
@@ -34,51 +33,10 @@ _BLOCK_FACES = 1024
 """Faces decoded at once: about 1 MB of 512 floats, which stays in the processor's cache."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """A session's row of the ledger.
-
-    Attributes:
-        delta_floor: a shard below this revision must load anew: what was removed up to it is forgotten.
-    """
-
-    counts: SessionCounts
-    delta_floor: int
-
-
-async def read_ledgers(
-    connection: Connection, generation: Generation, sessions: Collection[SessionId]
-) -> dict[SessionId, Ledger]:
-    """Read the ledgers of those of `sessions` that are known."""
-    values = {"generation": generation.number, "sessions": list(sessions)}
-    rows = await (await connection.execute(_STATEMENTS["ledgers"], values)).fetchall()
-    return {
-        row[0]: Ledger(
-            counts=SessionCounts(
-                session_id=row[0],
-                known=True,
-                facepass_enabled=row[1],
-                revision=row[2],
-                pending=row[3],
-                indexed=row[4],
-                no_face=row[5],
-                filtered=row[6],
-                failed=row[7],
-                deleted=row[8],
-                photo_count=row[9],
-                face_count=row[10],
-                last_indexed=row[11],
-            ),
-            delta_floor=row[12],
-        )
-        for row in rows
-    }
-
-
 async def read_delta(
     connection: Connection, generation: Generation, session_id: SessionId, *, since: int, revision: int
 ) -> Delta:
-    """Read what changed after `since`; all there is, if that is 0.
+    """What changed after `since`; all there is, if that is 0.
 
     Args:
         revision: of the session, read in the same transaction.
@@ -93,10 +51,10 @@ async def read_delta(
 
 
 async def _read_changed(connection: Connection, values: Mapping[str, object]) -> tuple[PhotoIds, PhotoHashes]:
-    async with connection.cursor(binary=True) as cursor:
-        row = await (await cursor.execute(_STATEMENTS["changed"], values)).fetchone()
+    cursor = connection.cursor(binary=True, row_factory=dict_row)
+    row = await (await cursor.execute(_STATEMENTS["changed"], values)).fetchone()
     assert row is not None  # noqa: S101 - an aggregate gives one row
-    return photo_ids_from_text(row[0] or b""), photo_hashes(row[1] or b"")
+    return photo_ids_from_text(row["ids"] or b""), photo_hashes(row["hashes"] or b"")
 
 
 async def _read_faces(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facepass.schemas.http.control_bodies import ShardContents
 from facepass.schemas.ids import SessionId
+from facepass.storage.reads import digest_text
 from facepass.storage.shards.face_blocks import FaceBlock
 from facepass.storage.shards.photo_ids import PhotoIds
 from facepass.storage.shards.shard import Shard
@@ -26,13 +27,8 @@ _END = b"\x00"
 """Between the photo's id, which holds no NUL, and the rest."""
 
 
-def digest_text(first: int, second: int) -> str:
-    """The digest of two sums, which may be larger than 64 bits or negative."""
-    return f"{first % 2**64:016x}{second % 2**64:016x}"
-
-
 def shard_contents(session_id: SessionId, shard: Shard) -> ShardContents | None:
-    """Hash all that a shard holds; None if it changed again and again meanwhile. Takes about 3 µs a face."""
+    """All that a shard holds, hashed; None if it changed again and again meanwhile. Takes about 3 µs a face."""
     for _ in range(_ATTEMPTS):
         contents = _contents(session_id, shard)
         if contents is not None:

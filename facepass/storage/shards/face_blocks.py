@@ -94,7 +94,7 @@ def photo_hashes(data: bytes) -> PhotoHashes:
 
 
 def decode_faces(data: bytes, vector_size: int, photos: PhotoHashes) -> FaceBlock:
-    """Decode rows of the statement `faces`, without header and trailer.
+    """The faces in rows of the statement `faces`, without header and trailer.
 
     Raises:
         ValueError: the rows are not laid out as `copy_row` says, or are of other photos.

@@ -12,7 +12,7 @@ from facepass.schemas.ids import SessionId
 from facepass.schemas.ledger import SessionCounts
 from facepass.schemas.logs import get_logger
 from facepass.storage.shards.digest import shard_contents
-from facepass.storage.shards.shard_cache import HeldSession, HeldSessions
+from facepass.storage.shards.shard_cache import CachedShard, ShardCache
 
 _log = get_logger(__name__)
 
@@ -23,8 +23,8 @@ _REMEMBERED = 1000
 class ShardInspection:
     """Belongs to the event loop, like the sessions that it looks at."""
 
-    def __init__(self, sessions: HeldSessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: ShardCache) -> None:
+        self._cache = sessions
         self._miscounted: dict[SessionId, int] = {}
         self._digesting = asyncio.Lock()
 
@@ -32,13 +32,13 @@ class ShardInspection:
         """Every shard in memory; while a delta is being applied, the counts may be between two revisions."""
         return [
             HeldShard(
-                session_id=session.session_id,
-                revision=session.shard.revision,
-                faces=session.shard.faces,
-                photos=session.shard.photos,
+                session_id=cached.session_id,
+                revision=cached.shard.revision,
+                faces=cached.shard.faces,
+                photos=cached.shard.photos,
             )
-            for session in self._sessions
-            if session.shard is not None
+            for cached in self._cache
+            if cached.shard is not None
         ]
 
     async def contents(self, session_id: SessionId) -> ShardContents | None:
@@ -47,17 +47,17 @@ class ShardInspection:
         None if no shard is held, or if it kept changing.
         """
         async with self._digesting:
-            session = self._sessions.get(session_id)
-            if session is None or session.shard is None:
+            cached = self._cache.get(session_id)
+            if cached is None or cached.shard is None:
                 return None
-            return await asyncio.to_thread(shard_contents, session_id, session.shard)
+            return await asyncio.to_thread(shard_contents, session_id, cached.shard)
 
     def drop(self, session_id: SessionId) -> bool:
         """Forget the session's shard, so that it is loaded anew; False if none is held."""
-        session = self._sessions.get(session_id)
-        if session is None or session.shard is None:
+        cached = self._cache.get(session_id)
+        if cached is None or cached.shard is None:
             return False
-        self._sessions.drop(session)
+        self._cache.drop(cached)
         return True
 
     def drop_miscounted(self, found: Mapping[SessionId, SessionCounts]) -> None:
@@ -70,34 +70,34 @@ class ShardInspection:
             found: rows of the ledger that a poll read.
         """
         for session_id, counts in found.items():
-            session = self._sessions.get(session_id)
-            if session is None or not _miscounted(session, counts):
+            cached = self._cache.get(session_id)
+            if cached is None or not _miscounted(cached, counts):
                 continue
             if self._miscounted.get(session_id) != counts.revision:
-                self._report(session, counts)
-                self._sessions.drop(session)
+                self._report(cached, counts)
+                self._cache.drop(cached)
 
-    def _report(self, session: HeldSession, counts: SessionCounts) -> None:
-        assert session.shard is not None  # noqa: S101 - only such a one is miscounted
+    def _report(self, cached: CachedShard, counts: SessionCounts) -> None:
+        assert cached.shard is not None  # noqa: S101 - only such a one is miscounted
         if len(self._miscounted) >= _REMEMBERED:
             self._miscounted.clear()
-        self._miscounted[session.session_id] = counts.revision
+        self._miscounted[cached.session_id] = counts.revision
         metrics.shard_mismatches_total.inc()
         _log.error(
             "shard_miscounted",
-            session_id=session.session_id,
+            session_id=cached.session_id,
             revision=counts.revision,
-            faces=session.shard.faces,
+            faces=cached.shard.faces,
             faces_expected=counts.face_count,
-            photos=session.shard.photos,
+            photos=cached.shard.photos,
             photos_expected=counts.photo_count,
         )
 
 
-def _miscounted(session: HeldSession, counts: SessionCounts) -> bool:
+def _miscounted(cached: CachedShard, counts: SessionCounts) -> bool:
     """Whether a shard at rest is at the ledger's revision with other counts."""
-    shard = session.shard
-    if shard is None or (session.work is not None and not session.work.done()):
+    shard = cached.shard
+    if shard is None or (cached.work is not None and not cached.work.done()):
         return False
     return shard.revision == counts.revision and (
         (shard.faces, shard.photos) != (counts.face_count, counts.photo_count)

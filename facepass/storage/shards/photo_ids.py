@@ -101,7 +101,7 @@ def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def photo_ids_from_text(text: bytes) -> PhotoIds:
-    """Take over a buffer of sorted distinct ids in UTF-8, each ended by NUL."""
+    """The ids in a buffer, sorted, distinct, in UTF-8, each ended by NUL; the buffer is taken over."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
     return PhotoIds(text=text, starts=np.concatenate(([0], ends + 1)))
 

@@ -10,28 +10,23 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
+
+from psycopg.rows import scalar_row
 
 from facepass.schemas import metrics
 from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.settings import LeaseSettings
-from facepass.storage.database import Connection, Database
+from facepass.storage.database import Connection
 from facepass.storage.generations import Store
-from facepass.storage.shards.deltas import read_ledgers
+from facepass.storage.reads import read_ledgers
 from facepass.storage.shards.shards import Shards
 from facepass.storage.statements import load_statements
 
 _log = get_logger(__name__)
 
 _STATEMENTS = load_statements("replicas")
-
-LEASE_MARGIN_SECONDS = 2.0
-"""A replica counts as gone this long after its lease: two clocks run apart by less within a lease."""
-
-_WATCH_SECONDS = 0.1
-"""Time between two looks at the replicas that have not applied a deletion yet."""
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while the machine sleeps; where CLOCK_BOOTTIME is missing (macOS), CLOCK_MONOTONIC does."""
@@ -114,13 +109,13 @@ class Replica:
         """False if this replica's row is gone: what was polled then counts for nothing."""
         sent = clock()
         async with self._store.database.transaction() as connection:
-            as_of = await _one_time(connection, "begin_poll")
+            as_of = await _begin_poll(connection)
             # only now: what is loaded from here on sees all that was committed before `as_of`
             held = self._shards.held()
             ledgers = await read_ledgers(connection, self._store.generation, held)
-        counts = {session_id: ledger.counts for session_id, ledger in ledgers.items()}
-        self._shards.note(held, counts)
-        self._shards.inspection.drop_miscounted(counts)
+        found = {session_id: counts for session_id, counts in ledgers.items() if counts.known}
+        self._shards.note(held, found)
+        self._shards.inspection.drop_miscounted(found)
         await self._shards.catch_up()
         if not await self._execute("record", as_of=as_of):
             return False
@@ -134,45 +129,8 @@ class Replica:
             return cursor.rowcount
 
 
-async def wait_until_unserved(db: Database, lease_seconds: float, *, timeout: float) -> bool:  # noqa: ASYNC109
-    """Wait until no replica can return any more what was deleted. Call it after the deletion has committed.
-
-    Args:
-        lease_seconds: the replicas' setting. One that has not been heard of for that long, and
-            `LEASE_MARGIN_SECONDS` more, cannot answer any more and is removed.
-        timeout: seconds to wait at most.
-
-    Returns: whether all replicas have applied the deletion, or are gone; False when the time was over first.
-
-    Raises:
-        TransientError: `database_unavailable`.
-    """
-    async with db.transaction() as connection:
-        as_of = await _one_time(connection, "clock")
-    async with db.transaction() as connection:
-        rows = await (await connection.execute(_STATEMENTS["all"])).fetchall()
-    waiting = [row[0] for row in rows]
-    end = time.monotonic() + timeout
-    while waiting := await _still_serving(db, waiting, as_of, lease_seconds + LEASE_MARGIN_SECONDS):
-        if time.monotonic() >= end:
-            return False
-        await asyncio.sleep(_WATCH_SECONDS)
-    return True
-
-
-async def _still_serving(db: Database, replicas: Sequence[str], as_of: datetime, lapse: float) -> list[str]:
-    """Those of `replicas` that may not have applied what was committed by `as_of`."""
-    if not replicas:
-        return []
-    async with db.transaction() as connection:
-        values = {"replicas": list(replicas), "as_of": as_of, "seconds": lapse}
-        await connection.execute(_STATEMENTS["remove_lapsed"], values)
-        rows = await (await connection.execute(_STATEMENTS["waiting"], values)).fetchall()
-    return [row[0] for row in rows]
-
-
-async def _one_time(connection: Connection, statement: str) -> datetime:
-    row = await (await connection.execute(_STATEMENTS[statement])).fetchone()
-    assert row is not None  # noqa: S101 - SELECT of one function
-    time_there: datetime = row[0]
-    return time_there
+async def _begin_poll(connection: Connection) -> datetime:
+    cursor = connection.cursor(row_factory=scalar_row)
+    as_of: datetime | None = await (await cursor.execute(_STATEMENTS["begin_poll"])).fetchone()
+    assert as_of is not None  # noqa: S101 - SELECT of one function
+    return as_of

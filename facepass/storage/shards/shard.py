@@ -140,7 +140,7 @@ class Shard:
         limit: int,
         hidden: Mapping[PhotoId, int] | None = None,
     ) -> Ranking:
-        """Find every photo that has a face at or above `threshold`.
+        """Every photo that has a face at or above `threshold`.
 
         Args:
             query: shape (vector size,), L2 norm 1.

@@ -1,4 +1,4 @@
-"""The sessions that a serving process holds: their shards, and what is known that a shard does not hold yet.
+"""The shards that a serving process holds, and what is known of each session that its shard does not hold yet.
 
 All of it belongs to the event loop: no thread touches it.
 """
@@ -20,15 +20,15 @@ _SHARD_BYTES = 8192
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class HeldSession:
-    """One session, while its shard is held or being loaded.
+class CachedShard:
+    """One session's shard, while it is held or being loaded.
 
     Attributes:
         shard: None while the first load is under way, and after the shard was dropped.
         counts: the newest ledger row read.
         wanted: the revision that the shard should be at, noted also while the shard is being loaded.
         hidden: photos whose deletion was heard of, until the shard is at the revision given with each.
-        hidden_until: the same for the whole session.
+        hidden_until: the same for the whole cached.
         nbytes: memory set aside for the shard.
         work: the load or catch-up under way.
         advanced: set, and replaced, whenever the shard got further.
@@ -90,69 +90,69 @@ class HeldSession:
         self.advanced = asyncio.Event()
 
 
-class HeldSessions:
+class ShardCache:
     """All of them, within a memory budget: the shard used longest ago goes first. Iterates in that order."""
 
     def __init__(self, budget: int) -> None:
         """`budget`: bytes of all shards."""
         self._budget = budget
         self._used = 0
-        self._sessions: OrderedDict[SessionId, HeldSession] = OrderedDict()
+        self._cached: OrderedDict[SessionId, CachedShard] = OrderedDict()
 
-    def __iter__(self) -> Iterator[HeldSession]:
-        return iter(self._sessions.values())
+    def __iter__(self) -> Iterator[CachedShard]:
+        return iter(self._cached.values())
 
-    def get(self, session_id: SessionId) -> HeldSession | None:
-        return self._sessions.get(session_id)
+    def get(self, session_id: SessionId) -> CachedShard | None:
+        return self._cached.get(session_id)
 
-    def add(self, session_id: SessionId) -> HeldSession:
+    def add(self, session_id: SessionId) -> CachedShard:
         """Begin to hold a session; its shard is to be loaded."""
-        session = self._sessions[session_id] = HeldSession(session_id=session_id)
-        return session
+        cached = self._cached[session_id] = CachedShard(session_id=session_id)
+        return cached
 
-    def touch(self, session: HeldSession) -> None:
-        """The session is being searched now."""
-        self._sessions.move_to_end(session.session_id)
+    def touch(self, cached: CachedShard) -> None:
+        """The cached is being searched now."""
+        self._cached.move_to_end(cached.session_id)
 
-    def install(self, session: HeldSession, shard: Shard) -> None:
-        session.shard = shard
+    def install(self, cached: CachedShard, shard: Shard) -> None:
+        cached.shard = shard
         metrics.shards_loaded.inc()
 
-    def set_aside(self, session: HeldSession, nbytes: int) -> None:
+    def set_aside(self, cached: CachedShard, nbytes: int) -> None:
         """Give the session's shard room for `nbytes`, dropping others to keep within the budget.
 
         Raises:
             PermanentError: `memory_budget`: larger than the whole budget.
             TransientError: `overloaded`: too much is set aside for shards that are being loaded.
         """
-        if self._sessions.get(session.session_id) is not session:
+        if self._cached.get(cached.session_id) is not cached:
             return  # dropped while its delta was under way: its memory goes with it
-        self._weigh(session, _SHARD_BYTES + nbytes)
-        if session.nbytes > self._budget:
+        self._weigh(cached, _SHARD_BYTES + nbytes)
+        if cached.nbytes > self._budget:
             raise PermanentError(
                 ErrorCode.MEMORY_BUDGET,
                 "the session's shard is larger than the memory budget of all; raise FACEPASS_SHARD_MEMORY_MB",
-                needed_mb=-(-session.nbytes // 2**20),
+                needed_mb=-(-cached.nbytes // 2**20),
             )
         for other in list(self):
-            if self._used > self._budget and other is not session and other.shard is not None:
+            if self._used > self._budget and other is not cached and other.shard is not None:
                 self.drop(other)
                 metrics.shard_evictions_total.inc()
         if self._used > self._budget:
             raise TransientError(ErrorCode.OVERLOADED, "too many shards are being loaded at once; try again soon")
 
-    def drop(self, session: HeldSession) -> None:
+    def drop(self, cached: CachedShard) -> None:
         """Give the memory back and forget the session; the next search loads it anew."""
-        if self._sessions.get(session.session_id) is not session:
+        if self._cached.get(cached.session_id) is not cached:
             return
-        del self._sessions[session.session_id]
-        self._weigh(session, 0)
-        if session.shard is not None:
-            session.shard = None
+        del self._cached[cached.session_id]
+        self._weigh(cached, 0)
+        if cached.shard is not None:
+            cached.shard = None
             metrics.shards_loaded.dec()
-        session.advanced.set()
+        cached.advanced.set()
 
-    def _weigh(self, session: HeldSession, nbytes: int) -> None:
-        self._used += nbytes - session.nbytes
-        session.nbytes = nbytes
+    def _weigh(self, cached: CachedShard, nbytes: int) -> None:
+        self._used += nbytes - cached.nbytes
+        cached.nbytes = nbytes
         metrics.shard_bytes.set(self._used)

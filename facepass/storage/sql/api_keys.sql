@@ -7,6 +7,7 @@ VALUES (%(key_id)s, %(name)s, %(hash)s, %(scopes)s)
 -- Every key, oldest first. The database's clock says whether one still works, so that all replicas agree.
 SELECT key_id, name, key_hash, scopes, created_at, expires_at, revoked_at, last_used_at,
     CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= now() THEN 'expired' ELSE 'valid' END
+        AS state
 FROM api_keys
 ORDER BY created_at, key_id
 

@@ -1,19 +1,9 @@
--- name: ledgers
--- The ledgers of some sessions, with the revision below which a shard must load anew.
-SELECT
-    s.session_id, s.facepass_enabled, coalesce(g.revision, 0), coalesce(g.pending, 0), coalesce(g.indexed, 0),
-    coalesce(g.no_face, 0), coalesce(g.filtered, 0), coalesce(g.failed, 0), coalesce(g.deleted, 0),
-    coalesce(g.photo_count, 0), coalesce(g.face_count, 0), g.last_indexed, coalesce(g.delta_floor, 0)
-FROM sessions AS s
-LEFT JOIN session_generations AS g ON g.session_id = s.session_id AND g.generation = %(generation)s
-WHERE s.session_id = ANY(%(sessions)s)
-
 -- name: changed
 -- The photos that changed after a revision, as two buffers: the ids, sorted, each ended by NUL, which no id holds;
 -- and each id's hash. A load (after revision 0) leaves out photos without a face: nothing of them is there to drop.
 SELECT
-    string_agg(convert_to(photo_id, 'UTF8'), '\x00' ORDER BY photo_id) || '\x00',
-    string_agg(int8send(hashtextextended(photo_id, %(seed)s)), '' ORDER BY photo_id)
+    string_agg(convert_to(photo_id, 'UTF8'), '\x00' ORDER BY photo_id) || '\x00' AS ids,
+    string_agg(int8send(hashtextextended(photo_id, %(seed)s)), '' ORDER BY photo_id) AS hashes
 FROM photo_results
 WHERE generation = %(generation)s AND session_id = %(session)s AND revision > %(since)s
     AND (%(since)s > 0 OR faces_stored > 0)

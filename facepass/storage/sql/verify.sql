@@ -27,7 +27,7 @@ WITH results AS (
     WHERE generation = %(generation)s AND session_id = ANY(%(sessions)s)
     GROUP BY session_id
 )
-SELECT s.session_id, NULL, c.what, c.expected::text, c.found::text
+SELECT s.session_id, NULL AS photo_id, c.what, c.expected::text, c.found::text
 FROM unnest(%(sessions)s::text[]) AS s (session_id)
 LEFT JOIN results AS r ON r.session_id = s.session_id
 LEFT JOIN faces AS f ON f.session_id = s.session_id
@@ -111,7 +111,7 @@ WHERE w.wrong
 
 -- name: fenced_faces
 -- Faces of any generation that a deletion covers: there must be none.
-SELECT f.session_id, f.photo_id, 'faces behind a fence', 'none', count(*)::text
+SELECT f.session_id, f.photo_id, 'faces behind a fence' AS what, 'none' AS expected, count(*)::text AS found
 FROM face_embeddings AS f
 JOIN sessions AS s USING (session_id)
 LEFT JOIN photos AS p USING (session_id, photo_id)
@@ -122,8 +122,9 @@ GROUP BY f.session_id, f.photo_id
 -- Vectors that are not of the generation's size or not of length 1; one of them with NaN has the norm NaN, which is
 -- greater than everything.
 SELECT
-    session_id, photo_id, 'vector of face ' || face_index,
-    %(size)s::text || ' finite floats of L2 norm 1', vector_dims(embedding) || ' floats of L2 norm ' || norm
+    session_id, photo_id, 'vector of face ' || face_index AS what,
+    %(size)s::text || ' finite floats of L2 norm 1' AS expected,
+    vector_dims(embedding) || ' floats of L2 norm ' || norm AS found
 FROM (
     SELECT session_id, photo_id, face_index, embedding, l2_norm(embedding) AS norm
     FROM face_embeddings
@@ -133,7 +134,9 @@ WHERE vector_dims(embedding) <> %(size)s OR abs(norm - 1) > %(tolerance)s
 
 -- name: strays
 -- Rows of sessions that are not there.
-SELECT session_id, NULL, 'row in sessions, for rows in ' || found_in, 'one', 'none'
+SELECT
+    session_id, NULL AS photo_id, 'row in sessions, for rows in ' || found_in AS what, 'one' AS expected,
+    'none' AS found
 FROM (
     SELECT DISTINCT session_id, 'photos' AS found_in FROM photos
     UNION SELECT DISTINCT session_id, 'photo_results' FROM photo_results
@@ -147,10 +150,10 @@ WHERE NOT EXISTS (SELECT FROM sessions AS s WHERE s.session_id = r.session_id)
 SELECT
     coalesce((
         SELECT revision FROM session_generations WHERE generation = %(generation)s AND session_id = %(session)s
-    ), 0),
-    count(*), count(DISTINCT photo_id),
-    coalesce(sum(('x' || encode(substring(hash FROM 1 FOR 8), 'hex'))::bit(64)::bigint), 0),
-    coalesce(sum(('x' || encode(substring(hash FROM 9 FOR 8), 'hex'))::bit(64)::bigint), 0)
+    ), 0) AS revision,
+    count(*) AS faces, count(DISTINCT photo_id) AS photos,
+    coalesce(sum(('x' || encode(substring(hash FROM 1 FOR 8), 'hex'))::bit(64)::bigint), 0) AS first_sum,
+    coalesce(sum(('x' || encode(substring(hash FROM 9 FOR 8), 'hex'))::bit(64)::bigint), 0) AS second_sum
 FROM (
     SELECT photo_id, sha256(
         convert_to(photo_id, 'UTF8') || '\x00' || int2send(face_index) || float4send(confidence)
@@ -165,7 +168,7 @@ FROM (
 -- name: unaccounted_photos
 -- Events of photo-indexed that the ledger knows nothing of: no row of that time or a later one, and no fence. An
 -- event without a time of its own never passes a fence.
-SELECT e.place - 1, r.occurred_at, f.fence
+SELECT e.place - 1 AS index, r.occurred_at, f.fence
 FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[], %(given)s::boolean[])
     WITH ORDINALITY AS e (session_id, photo_id, occurred_at, given, place)
 LEFT JOIN sessions AS s ON s.session_id = e.session_id
@@ -179,7 +182,7 @@ ORDER BY e.place
 
 -- name: unfenced
 -- Deletions whose fence is missing or earlier; those without a photo are of whole sessions.
-SELECT e.place - 1, CASE WHEN e.photo_id IS NULL THEN s.deleted_at ELSE p.deleted_at END
+SELECT e.place - 1 AS index, CASE WHEN e.photo_id IS NULL THEN s.deleted_at ELSE p.deleted_at END AS fence
 FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[])
     WITH ORDINALITY AS e (session_id, photo_id, occurred_at, place)
 LEFT JOIN sessions AS s ON s.session_id = e.session_id

@@ -291,7 +291,7 @@ WHERE generation = %(generation)s AND failed > 0 AND session_id > %(after)s
 ORDER BY session_id
 LIMIT %(limit)s
 
--- name: letters_owed
+-- name: owed_dead_letters
 -- Failed photos of some sessions whose dead letter was not yet noted as written.
 SELECT
     r.session_id, r.photo_id, p.s3_key, r.occurred_at, r.origin_topic, r.origin_partition, r.origin_offset, r.error
@@ -299,19 +299,13 @@ FROM photo_results AS r JOIN photos AS p USING (session_id, photo_id)
 WHERE r.generation = %(generation)s AND r.session_id = ANY(%(sessions)s)
     AND r.state = 'failed' AND r.first_failed_at IS NOT NULL AND p.occurred_at = r.occurred_at
 
--- name: note_letters
+-- name: note_dead_letters
 -- The dead letters of some photos are written, unless the photos have moved on since.
 UPDATE photo_results AS r SET first_failed_at = NULL
 FROM unnest(%(sessions)s::text[], %(photos)s::text[], %(times)s::timestamptz[]) AS e (session_id, photo_id, at)
 WHERE r.generation = %(generation)s AND r.session_id = e.session_id AND r.photo_id = e.photo_id
     AND r.state = 'failed' AND r.occurred_at = e.at AND r.first_failed_at IS NOT NULL
 
--- name: read_counts
--- A session's row of the ledger.
-SELECT
-    s.facepass_enabled, coalesce(g.revision, 0), coalesce(g.pending, 0), coalesce(g.indexed, 0),
-    coalesce(g.no_face, 0), coalesce(g.filtered, 0), coalesce(g.failed, 0), coalesce(g.deleted, 0),
-    coalesce(g.photo_count, 0), coalesce(g.face_count, 0), g.last_indexed
-FROM sessions AS s
-LEFT JOIN session_generations AS g ON g.session_id = s.session_id AND g.generation = %(generation)s
-WHERE s.session_id = %(session)s
+-- name: forget_receipts
+-- Receipts that nobody waits for any more.
+DELETE FROM deletion_receipts WHERE applied_at < clock_timestamp() - make_interval(secs => %(kept_seconds)s)

@@ -1,11 +1,9 @@
-"""What Pixora announces of sessions, and what the ledger says of one."""
+"""What Pixora announces of sessions."""
 
 from facepass.schemas.events import SessionUpdated
-from facepass.schemas.ids import SessionId
-from facepass.schemas.ledger import Effect, SessionCounts
+from facepass.schemas.ledger import Effect
 from facepass.storage.database import Connection, Database
-from facepass.storage.generations import Store
-from facepass.storage.writes.locked_rows import STATEMENTS, lock_sessions
+from facepass.storage.writes.ledger_rows import STATEMENTS, lock_sessions
 
 
 async def update_session(db: Database, event: SessionUpdated) -> Effect:
@@ -35,33 +33,3 @@ async def _update(connection: Connection, event: SessionUpdated) -> Effect:
         return Effect.FENCED
     await connection.execute(STATEMENTS["announce"], values)
     return Effect.WRITTEN
-
-
-async def read_counts(store: Store, session_id: SessionId) -> SessionCounts:
-    """The session's row of the ledger; all zeros and `known` false if nothing was ever heard of it.
-
-    Raises: as `Database.run`.
-    """
-    async with store.database.transaction() as connection:
-        cursor = await connection.execute(
-            STATEMENTS["read_counts"], {"generation": store.generation.number, "session": session_id}
-        )
-        row = await cursor.fetchone()
-    enabled, revision, pending, indexed, no_face, filtered, failed, deleted, photos, faces, last = row or (
-        (None, *(0,) * 9, None)
-    )
-    return SessionCounts(
-        session_id=session_id,
-        known=row is not None,
-        revision=revision,
-        pending=pending,
-        indexed=indexed,
-        no_face=no_face,
-        filtered=filtered,
-        failed=failed,
-        deleted=deleted,
-        photo_count=photos,
-        face_count=faces,
-        last_indexed=last,
-        facepass_enabled=enabled,
-    )

@@ -9,9 +9,9 @@ from psycopg.sql import SQL
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import Effect, UpdateStatus
-from facepass.storage.database import Connection
+from facepass.storage.database import Connection, Database
 from facepass.storage.generations import Generation, Store
-from facepass.storage.writes.locked_rows import STATEMENTS, lock_sessions
+from facepass.storage.writes.ledger_rows import STATEMENTS, lock_sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,18 @@ async def delete_photo(store: Store, session_id: SessionId, photo_id: PhotoId, o
     return await store.database.run(
         lambda connection: _delete(connection, store.generation, session_id, photo_id, occurred_at)
     )
+
+
+async def forget_receipts(db: Database, *, kept_seconds: float) -> int:
+    """Remove what is only of use to those who wait for a deletion; how many rows.
+
+    Raises: as `Database.run`.
+    """
+
+    async def forget(connection: Connection) -> int:
+        return (await connection.execute(STATEMENTS["forget_receipts"], {"kept_seconds": kept_seconds})).rowcount
+
+    return await db.run(forget)
 
 
 async def _delete(

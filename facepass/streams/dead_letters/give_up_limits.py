@@ -12,8 +12,8 @@ _WINDOW_SECONDS = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
-class _Count:
-    """Codes of recent dead letters, and how many there were."""
+class _Streak:
+    """Codes of the dead letters in a row, and how many there were."""
 
     total: int = 0
     codes: Counter[ErrorCode] = field(default_factory=Counter)
@@ -25,44 +25,44 @@ class DeadLetterLimits:
     def __init__(self, *, in_a_row: int = 0, per_minute: int = 0) -> None:
         self._in_a_row = in_a_row
         self._per_minute = per_minute
-        self._rows: dict[str, _Count] = {}
+        self._streaks: dict[str, _Streak] = {}
         self._minute: deque[tuple[float, ErrorCode]] = deque()
 
-    def admit(self, topic: str, outcomes: Sequence[ErrorCode | None]) -> None:
-        """Count a batch that is about to be settled; one that would pass a limit is not counted.
+    def admit(self, topic: str, codes: Sequence[ErrorCode | None]) -> None:
+        """Count a batch that is about to be written; one that would pass a limit is not counted.
 
         Args:
-            topic: rows are counted for each topic: a healthy one must not hide a sick one.
-            outcomes: in order; the code of an event that is to become a dead letter, None of a good one. Events
-                that prove nothing, such as duplicates, are left out.
+            topic: what comes in a row is counted for each topic: a healthy one must not hide a sick one.
+            codes: in order; of an event that is to become a dead letter, and None of a good one. Events that prove
+                nothing, such as duplicates, are left out.
 
         Raises:
             PermanentError: `too_many_dead_letters`, naming the most frequent code, the limit, and what to do.
                 Nothing of the batch may then be written, published or acknowledged.
         """
-        row = self._row_after(topic, outcomes)
-        given_up = [code for code in outcomes if code is not None]
+        streak = self._streak_after(topic, codes)
+        given_up = [code for code in codes if code is not None]
         now = monotonic()
         while self._minute and self._minute[0][0] < now - _WINDOW_SECONDS:
             self._minute.popleft()
         if self._per_minute and given_up and len(self._minute) + len(given_up) > self._per_minute:
-            codes = Counter([code for _, code in self._minute] + given_up)
-            raise _too_many(codes, f"within a minute, FACEPASS_DEAD_LETTERS_PER_MINUTE is {self._per_minute}")
-        self._rows[topic] = row
+            minute = Counter([code for _, code in self._minute] + given_up)
+            raise _too_many(minute, f"within a minute, FACEPASS_DEAD_LETTERS_PER_MINUTE is {self._per_minute}")
+        self._streaks[topic] = streak
         self._minute.extend((now, code) for code in given_up)
 
-    def _row_after(self, topic: str, outcomes: Sequence[ErrorCode | None]) -> _Count:
-        before = self._rows.get(topic, _Count())
-        row = _Count(total=before.total, codes=Counter(before.codes))
-        for code in outcomes:
+    def _streak_after(self, topic: str, codes: Sequence[ErrorCode | None]) -> _Streak:
+        before = self._streaks.get(topic, _Streak())
+        streak = _Streak(total=before.total, codes=Counter(before.codes))
+        for code in codes:
             if code is None:
-                row = _Count()
+                streak = _Streak()
                 continue
-            row.total += 1
-            row.codes[code] += 1
-            if self._in_a_row and row.total > self._in_a_row:
-                raise _too_many(row.codes, f"in a row, FACEPASS_DEAD_LETTERS_IN_A_ROW is {self._in_a_row}")
-        return row
+            streak.total += 1
+            streak.codes[code] += 1
+            if self._in_a_row and streak.total > self._in_a_row:
+                raise _too_many(streak.codes, f"in a row, FACEPASS_DEAD_LETTERS_IN_A_ROW is {self._in_a_row}")
+        return streak
 
 
 def limits_of(settings: GuardSettings) -> DeadLetterLimits:

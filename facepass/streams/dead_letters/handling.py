@@ -13,13 +13,13 @@ from facepass.schemas.events import DEAD_LETTERS_TOPIC
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import dead_letters_oldest_age_seconds, dead_letters_open
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.dead_letters.letter import (
+from facepass.streams.dead_letters.stored_dead_letters import (
     HANDLED_HEADER,
+    DeadLetterId,
     Handled,
-    Letter,
-    LetterId,
-    OpenLetters,
-    read_letter,
+    OpenDeadLetters,
+    StoredDeadLetter,
+    read_dead_letter,
 )
 from facepass.streams.kafka import (
     Publisher,
@@ -38,11 +38,11 @@ _AGAIN_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which letters are meant: those that fulfil every condition; one that is None or empty always holds.
+    """Which dead letters are meant: those that fulfil every condition; one that is None or empty always holds.
 
     Attributes:
         topic: that the event came from.
-        since: the letter is from then or later.
+        since: it is from then or later.
         ids: it is one of these.
     """
 
@@ -51,10 +51,10 @@ class Selection:
     session_id: str | None = None
     photo_id: str | None = None
     since: datetime | None = None
-    ids: frozenset[LetterId] = frozenset()
+    ids: frozenset[DeadLetterId] = frozenset()
 
-    def means(self, letter: Letter) -> bool:
-        """Whether the letter fulfils every condition."""
+    def means(self, letter: StoredDeadLetter) -> bool:
+        """Whether the dead letter fulfils every condition."""
         return (
             (self.code is None or letter.code == self.code)
             and (self.topic is None or letter.origin.topic == self.topic)
@@ -65,30 +65,32 @@ class Selection:
         )
 
 
-async def open_letters(kafka: KafkaSettings, selection: Selection) -> AsyncIterator[list[Letter]]:
-    """The open letters that are meant, some at a time, up to the topic's end as it was at the start.
+async def read_open_dead_letters(
+    kafka: KafkaSettings, selection: Selection
+) -> AsyncIterator[list[StoredDeadLetter]]:
+    """The open dead letters that are meant, some at a time, up to the topic's end as it was at the start.
 
-    The topic is read twice: which letters are open is known at its end only, and they are not kept in memory.
+    The topic is read twice: which ones are open is known at its end only, and they are not kept in memory.
 
     Raises:
-        PermanentError: `letter_not_found`, one of the ids is of no open letter; before any letter is handed out.
+        PermanentError: `letter_not_found`, one of the ids is of no open dead letter; before any is handed out.
         TransientError: `broker_unavailable`, `topic_missing`.
     """
     async with open_topic_reader(kafka, [DEAD_LETTERS_TOPIC]) as reader:
-        known = OpenLetters()
+        known = OpenDeadLetters()
         async for records in reader.read(DEAD_LETTERS_TOPIC):
             known.add(records)
         for letter_id in sorted(selection.ids):
             if not known.is_open(letter_id):
                 raise PermanentError(ErrorCode.LETTER_NOT_FOUND, f"there is no open dead letter {letter_id}")
         async for records in reader.read(DEAD_LETTERS_TOPIC):
-            letters = [letter for letter in map(read_letter, records) if letter is not None]
+            letters = [letter for letter in map(read_dead_letter, records) if letter is not None]
             if meant := [one for one in letters if known.is_open(one.id) and selection.means(one)]:
                 yield meant
 
 
-async def handle_letters(publisher: Publisher, letters: Sequence[Letter], how: Handled) -> int:
-    """Replay letters, if that is how, then mark them as handled; returns how many.
+async def handle_dead_letters(publisher: Publisher, letters: Sequence[StoredDeadLetter], how: Handled) -> int:
+    """Replay dead letters, if that is how, then mark them as handled; returns how many.
 
     Incomplete ones cannot be replayed and stay open. A crash between the two halves leaves letters open that were
     replayed: to replay them again changes nothing.
@@ -104,7 +106,7 @@ async def handle_letters(publisher: Publisher, letters: Sequence[Letter], how: H
     return len(able)
 
 
-async def send_again(publisher: Publisher, letter: Letter) -> object:
+async def send_again(publisher: Publisher, letter: StoredDeadLetter) -> object:
     """Publish the event as it came, where it came from.
 
     The record gets the time that was resolved when the event was given up: one without an `occurred_at` of its own
@@ -119,7 +121,7 @@ async def send_again(publisher: Publisher, letter: Letter) -> object:
     )
 
 
-async def _mark(publisher: Publisher, letter: Letter, how: Handled) -> object:
+async def _mark(publisher: Publisher, letter: StoredDeadLetter, how: Handled) -> object:
     return await publisher.send(
         DEAD_LETTERS_TOPIC,
         b"",
@@ -130,12 +132,14 @@ async def _mark(publisher: Publisher, letter: Letter, how: Handled) -> object:
     )
 
 
-async def _each(letters: Sequence[Letter], operation: Callable[[Letter], Awaitable[object]]) -> None:
+async def _each(
+    letters: Sequence[StoredDeadLetter], operation: Callable[[StoredDeadLetter], Awaitable[object]]
+) -> None:
     await asyncio.gather(*(operation(letter) for letter in letters))
 
 
-async def watch_open_letters(kafka: KafkaSettings) -> None:
-    """Keep the metrics of open letters, for ever; every few seconds what was added to the topic is read."""
+async def watch_open_dead_letters(kafka: KafkaSettings) -> None:
+    """Keep the metrics of open dead letters, for ever; every few seconds what was added to the topic is read."""
     while True:
         try:
             await _follow(kafka)
@@ -162,7 +166,7 @@ async def _follow(kafka: KafkaSettings) -> None:
 
 
 async def _count(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> None:
-    known = OpenLetters()
+    known = OpenDeadLetters()
     behind = set(ends)
     while True:
         found = await consumer.getmany(timeout_ms=1000)

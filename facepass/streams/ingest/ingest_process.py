@@ -14,6 +14,7 @@ from facepass.schemas.errors import PermanentError
 from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import events_total, ingest_batch_photos
+from facepass.schemas.photo_events import PhotoEvent
 from facepass.schemas.settings import (
     DatabaseSettings,
     GuardSettings,
@@ -23,10 +24,19 @@ from facepass.schemas.settings import (
 )
 from facepass.storage.photos import open_photo_store
 from facepass.streams.dead_letters import limits_of
-from facepass.streams.ingest.pipeline import Pipeline, Task, open_pipeline, prepare_photos, settle_photos
+from facepass.streams.ingest.pipeline import Pipeline, Task, open_pipeline
+from facepass.streams.ingest.preparation import prepare_photos
+from facepass.streams.ingest.settling import settle_photos
 from facepass.streams.ingest.sweep import sweep_forever
-from facepass.streams.kafka import add_agent, batches, new_app, photo_event, record_from_message
-from facepass.streams.process import Watchdog, Worker, go_on_after_gaps, open_probes, open_stores, stop_on_signals
+from facepass.streams.kafka import add_agent, batches, new_app, record_from_message
+from facepass.streams.process import (
+    Watchdog,
+    Worker,
+    open_probes,
+    open_stores,
+    skip_retention_gaps,
+    stop_on_signals,
+)
 
 _log = get_logger(__name__)
 
@@ -83,7 +93,7 @@ async def run_ingest(
             )
         )
         app = ingest_app(kafka, pipeline, worker)
-        go_on_after_gaps(app, kafka)
+        skip_retention_gaps(app, kafka)
         watchdog = Watchdog(
             worker, kafka, group=INGEST_GROUP, topics=[PhotoIndexed.topic], seconds=guards.watchdog_seconds
         )
@@ -92,7 +102,7 @@ async def run_ingest(
 
 def ingest_app(kafka: KafkaSettings, pipeline: Pipeline, worker: Worker) -> faust.App:
     """The Faust app with its one agent."""
-    app = new_app(kafka, app_id=INGEST_GROUP, buffered=2 * pipeline.settings.batch_photos, prompt=True)
+    app = new_app(kafka, app_id=INGEST_GROUP, buffered=2 * pipeline.settings.batch_photos, fetch_often=True)
     add_agent(app, PhotoIndexed.topic, _agent(pipeline, worker), on_error=worker.fail)
     return app
 
@@ -110,7 +120,7 @@ def _agent(pipeline: Pipeline, worker: Worker) -> Callable[[Any], Awaitable[None
                     return
                 before = group.create_task(index_batch(pipeline, worker, events, before))
                 before.add_done_callback(lambda _: places.release())
-                worker.watch(before)
+                worker.fail_if_cancelled(before)
 
     return consume
 
@@ -128,7 +138,7 @@ async def index_batch(
         prepared = await prepare_photos(pipeline, tasks)
         if before is not None:
             await before
-        await settle_photos(pipeline, prepared)
+        await settle_photos(pipeline, tasks, prepared)
         # Without a pause in between: a commit sees all of the batch or nothing of it.
         for event in events:
             event.ack()
@@ -136,17 +146,17 @@ async def index_batch(
 
 
 def decode_tasks(events: Sequence[Any]) -> list[Task]:
-    """The photos to index. Undecodable events are left out: intake buries them (`intake.decode_and_bury`)."""
+    """The photos to index. Undecodable events are left out: intake gives them up (`decode_or_give_up`)."""
     tasks = []
     for event in events:
         record = record_from_message(event.message)
         try:
-            photo = record.decode(PhotoIndexed)
+            photo = PhotoEvent(event=record.decode(PhotoIndexed), origin=record.origin)
         except PermanentError as exc:
             events_total.labels(topic=PhotoIndexed.topic, outcome=exc.code).inc()
             continue
         events_total.labels(topic=PhotoIndexed.topic, outcome="applied").inc()
-        tasks.append(Task(event=photo_event(photo, record.origin), record=record))
+        tasks.append(Task(photo=photo, record=record))
     return tasks
 
 

@@ -6,24 +6,25 @@ Each swept photo is settled for itself, so none waits for another: neither for o
 import asyncio
 
 from facepass.schemas.errors import TransientError
-from facepass.schemas.ledger import PhotoEvent
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import photos_swept_total
-from facepass.storage.writes import claim_overdue, letters_owed, note_letters
-from facepass.streams.ingest.pipeline import Pipeline, Task, index_photos, send_dead_letter, sweep_places
-from facepass.streams.ingest.reporting import rebuilt_letter
+from facepass.schemas.photo_events import PhotoEvent
+from facepass.storage.writes import claim_overdue, note_dead_letters, owed_dead_letters
+from facepass.streams.dead_letters import rebuilt_dead_letter, send_dead_letter
+from facepass.streams.ingest.pipeline import Pipeline, Task, sweep_places
+from facepass.streams.ingest.settling import index_photos
 from facepass.streams.process import Worker, until_available
 
 _log = get_logger(__name__)
 
 
 async def sweep_forever(pipeline: Pipeline, worker: Worker) -> None:
-    """Write the letters that are owed; then, every `sweep_seconds`, take up the photos whose next attempt is due.
+    """Write owed dead letters; then, every `sweep_seconds`, take up the photos whose next attempt is due.
 
     Raises:
         PermanentError: `too_many_dead_letters`, in a group.
     """
-    await until_available(lambda: write_owed_letters(pipeline), waiting_for="PostgreSQL")
+    await until_available(lambda: write_owed_dead_letters(pipeline), waiting_for="PostgreSQL")
     places = asyncio.Semaphore(sweep_places(pipeline.settings))
     async with asyncio.TaskGroup() as group:
         while not worker.stopping:
@@ -50,27 +51,27 @@ async def take_up(pipeline: Pipeline, worker: Worker, places: asyncio.Semaphore,
     finally:
         if not overdue:
             places.release()
-    for event in overdue:
-        task = group.create_task(_index(pipeline, worker, event))
+    for photo in overdue:
+        task = group.create_task(_index(pipeline, worker, photo))
         task.add_done_callback(lambda _: places.release())
-        worker.watch(task)
+        worker.fail_if_cancelled(task)
     return bool(overdue)
 
 
-async def _index(pipeline: Pipeline, worker: Worker, event: PhotoEvent) -> None:
+async def _index(pipeline: Pipeline, worker: Worker, photo: PhotoEvent) -> None:
     photos_swept_total.inc()
     with worker.batch():
-        await index_photos(pipeline, [Task(event=event, swept=True)])
+        await index_photos(pipeline, [Task(photo=photo)])
 
 
-async def write_owed_letters(pipeline: Pipeline) -> None:
+async def write_owed_dead_letters(pipeline: Pipeline) -> None:
     """Write the dead letters of failed photos whose process died, or was ended, before it had written them.
 
     Raises:
         TransientError: `database_unavailable`; what is not written by then stays owed.
     """
-    async for owed in letters_owed(pipeline.store):
-        for event, code in owed:
-            await send_dead_letter(pipeline.outlet, rebuilt_letter(event, code, str(code)))
-        await note_letters(pipeline.store, [event for event, _ in owed])
+    async for owed in owed_dead_letters(pipeline.store):
+        for photo, code in owed:
+            await send_dead_letter(pipeline.outlet, rebuilt_dead_letter(photo, code, str(code)))
+        await note_dead_letters(pipeline.store, [photo for photo, _ in owed])
         _log.warning("dead_letters_made_up_for", letters=len(owed))

@@ -8,7 +8,7 @@ from facepass.schemas.logs import get_logger
 from facepass.storage import Database
 from facepass.storage.callers import forget_keys
 from facepass.storage.photos import UploadStore
-from facepass.use_cases import forget_receipts
+from facepass.storage.writes import forget_receipts
 
 _log = get_logger(__name__)
 

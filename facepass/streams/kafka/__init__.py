@@ -1,23 +1,31 @@
 """Kafka as FacePass uses it: what mends and drives Faust and aiokafka, topics, records, publishing.
 
-Nobody else imports Faust or aiokafka but for their types. Knows nothing of photos or rows.
+Nobody else imports Faust or aiokafka but for their types, and the room of the dead letters to follow its topic.
+Knows nothing of photos or rows.
 """
 
 from facepass.streams.kafka.batching import batches
 from facepass.streams.kafka.errors import kafka_errors
 from facepass.streams.kafka.faust_app import add_agent, new_app, stop_app
-from facepass.streams.kafka.group_offsets import Position, Positions, open_positions
-from facepass.streams.kafka.publisher import DeadLetter, Headers, Publisher, open_publisher
-from facepass.streams.kafka.reconnecting_publisher import open_publisher_later
-from facepass.streams.kafka.records import Record, photo_event, record_from_consumer, record_from_message
+from facepass.streams.kafka.group_offsets import GroupOffsets, PartitionOffsets, open_group_offsets
+from facepass.streams.kafka.offset_tracking import go_on_at
+from facepass.streams.kafka.publisher import Publisher, open_publisher
+from facepass.streams.kafka.reconnecting_publisher import open_reconnecting_publisher
+from facepass.streams.kafka.records import (
+    DeadLetter,
+    Headers,
+    Record,
+    record_from_consumer,
+    record_from_message,
+)
 from facepass.streams.kafka.topic_reader import TopicReader, open_topic_reader
 from facepass.streams.kafka.topics import check_topics, count_partitions, create_topics, topic_specs
 
 __all__ = [
     "DeadLetter",
+    "GroupOffsets",
     "Headers",
-    "Position",
-    "Positions",
+    "PartitionOffsets",
     "Publisher",
     "Record",
     "TopicReader",
@@ -26,13 +34,13 @@ __all__ = [
     "check_topics",
     "count_partitions",
     "create_topics",
+    "go_on_at",
     "kafka_errors",
     "new_app",
-    "open_positions",
+    "open_group_offsets",
     "open_publisher",
-    "open_publisher_later",
+    "open_reconnecting_publisher",
     "open_topic_reader",
-    "photo_event",
     "record_from_consumer",
     "record_from_message",
     "stop_app",

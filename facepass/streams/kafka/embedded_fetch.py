@@ -3,6 +3,8 @@
 A broker may let a consumer's fetch wait for records. Apache Kafka answers as soon as there is one. The embedded
 broker looks again only after half of that time, and Faust, which has no setting for it, lets it wait 1.5 s: an
 event was on its way for 0.3 s on average, and an update to the serving processes for 0.2 s.
+
+The private names of the libraries that it touches are listed in `offset_tracking`.
 """
 
 from collections.abc import AsyncIterator
@@ -12,7 +14,7 @@ from typing import Any
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from facepass.streams.kafka.offset_tracking import HonestConsumer
+from facepass.streams.kafka.offset_tracking import OffsetTrackingConsumer
 
 FETCH_WAIT_MS = 30
 """While records come: one waits 8 ms on average. Each fetch takes 2 ms of processor time here and 2 ms there."""
@@ -36,7 +38,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
             self._consumer._fetcher._fetch_max_wait_ms = milliseconds  # read for each fetch
 
 
-class _Consumer(HonestConsumer):
+class _Consumer(OffsetTrackingConsumer):
     _thread: _Thread
     _last_record = 0.0
 
@@ -51,7 +53,7 @@ class _Consumer(HonestConsumer):
             yield found
 
 
-class PromptTransport(driver.Transport):
+class EmbeddedBrokerTransport(driver.Transport):
     """Takes the place of an app's `transport` before the app starts."""
 
     Consumer = _Consumer

@@ -8,8 +8,8 @@ from typing import Any
 import faust
 
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.kafka.embedded_fetch import PromptTransport
-from facepass.streams.kafka.offset_tracking import HonestTransport
+from facepass.streams.kafka.embedded_fetch import EmbeddedBrokerTransport
+from facepass.streams.kafka.offset_tracking import OffsetTrackingTransport
 
 _DAY = 86_400.0
 _STOP_SECONDS = 3.0
@@ -31,7 +31,7 @@ _App.logger = logging.getLogger("faust")
 
 
 def new_app(
-    settings: KafkaSettings, *, app_id: str, buffered: int, newest_only: bool = False, prompt: bool = False
+    settings: KafkaSettings, *, app_id: str, buffered: int, newest_only: bool = False, fetch_often: bool = False
 ) -> faust.App:
     """Build a Faust app; its id is the name of its consumer group.
 
@@ -40,7 +40,7 @@ def new_app(
         app_id: the consumer group.
         buffered: records held in memory for each agent before fetching pauses; about two batches.
         newest_only: a group without offsets begins at the end of each topic, not at the beginning.
-        prompt: somebody waits for each record: on the embedded broker, fetch it sooner at some cost.
+        fetch_often: somebody waits for each record: on the embedded broker, fetch it sooner at some cost.
     """
     session = settings.session_timeout_seconds
     app = _App(
@@ -69,7 +69,8 @@ def new_app(
         broker_commit_livelock_soft_timeout=_DAY,
     )
     embedded = not settings.kafka_idempotence
-    app.transport = (PromptTransport if prompt and embedded else HonestTransport)(app.conf.broker_consumer, app)
+    transport = EmbeddedBrokerTransport if fetch_often and embedded else OffsetTrackingTransport
+    app.transport = transport(app.conf.broker_consumer, app)
     return app
 
 

@@ -16,7 +16,7 @@ _ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class PartitionOffsets:
     """One partition: the offsets it still holds are `begin` to `end` - 1.
 
     `committed` is where the group goes on; None: it has never finished an event here.
@@ -42,8 +42,8 @@ class Position:
         return self.committed is not None and self.committed > self.end
 
 
-class Positions:
-    """Asks for one group. Joins nothing and commits nothing. Open one with `open_positions`.
+class GroupOffsets:
+    """Asks for one group. Joins nothing and commits nothing. Open one with `open_group_offsets`.
 
     Every method raises TransientError `broker_unavailable`, also when the answer takes longer than ten seconds.
     """
@@ -59,8 +59,8 @@ class Positions:
                 counts = await count_partitions(self._settings, topics)
         return {TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)}
 
-    async def read(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
-        """The positions, asked for in an order in which no moving group seems to be out of its topic."""
+    async def read(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, PartitionOffsets]:
+        """The offsets, asked for in an order in which no moving group seems to be out of its topic."""
         asked = list(partitions)
         if not asked:
             return {}
@@ -70,18 +70,18 @@ class Positions:
                 committed = [await self._consumer.committed(partition) for partition in asked]
                 ends = await self._consumer.end_offsets(asked)
         found = {
-            partition: Position(begin=begins[partition], committed=offset, end=ends[partition])
+            partition: PartitionOffsets(begin=begins[partition], committed=offset, end=ends[partition])
             for partition, offset in zip(asked, committed, strict=True)
         }
-        return {partition: await self._confirmed(partition, position) for partition, position in found.items()}
+        return {partition: await self._confirmed(partition, offsets) for partition, offsets in found.items()}
 
-    async def _confirmed(self, partition: TopicPartition, position: Position) -> Position:
+    async def _confirmed(self, partition: TopicPartition, offsets: PartitionOffsets) -> PartitionOffsets:
         """The embedded broker counts a topic's last batch as one record: its end can lie before what was read."""
-        committed = position.committed
-        if committed is None or not position.beyond_end or position.end == position.begin:
-            return position
-        last = max(await self._offsets_from(partition, position.end - 1), default=0)
-        return replace(position, end=committed) if last >= committed - 1 else position
+        committed = offsets.committed
+        if committed is None or not offsets.beyond_end or offsets.end == offsets.begin:
+            return offsets
+        last = max(await self._offsets_from(partition, offsets.end - 1), default=0)
+        return replace(offsets, end=committed) if last >= committed - 1 else offsets
 
     async def has_record(self, partition: TopicPartition, offset: int) -> bool:
         """Whether the broker hands out a record at or after `offset`; not every offset has one (transactions)."""
@@ -100,7 +100,7 @@ class Positions:
 
 
 @asynccontextmanager
-async def open_positions(settings: KafkaSettings, group: str) -> AsyncIterator[Positions]:
+async def open_group_offsets(settings: KafkaSettings, group: str) -> AsyncIterator[GroupOffsets]:
     """For the life of the block.
 
     Raises:
@@ -115,6 +115,6 @@ async def open_positions(settings: KafkaSettings, group: str) -> AsyncIterator[P
     try:
         with kafka_errors():
             await consumer.start()
-        yield Positions(settings, consumer)
+        yield GroupOffsets(settings, consumer)
     finally:
         await consumer.stop()

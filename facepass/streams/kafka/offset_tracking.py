@@ -7,13 +7,27 @@
   the new assignment. To it a hole between two records is one of the topic: it counted what it had dropped as done.
 - Before it knows where the group is, and for a hole of one record, it commits whatever was acknowledged first.
 - It seeks to where the group is while records are on their way, if no partition was held before.
+
+Private names of the libraries that this room touches, here and in `embedded_fetch`. None of them is promised by
+anyone, so pyproject.toml bounds the versions from above; a test holds this list against the code.
+
+- `_acked`, `_acked_index` of Faust's Consumer: acknowledged offsets not committed yet, as list and as set.
+- `_gap` of Faust's Consumer: holes between records; they count as done.
+- `_read_offset` of Faust's Consumer: kept at None, so that Faust itself sees no holes.
+- `_committed_offset` of Faust's Consumer: what it takes for committed; set right after a refusal.
+- `_new_offset` of Faust's Consumer: up to where to commit; replaced.
+- `_commit`, `_commit_offsets` of Faust's Consumer: where a commit ends, and whether it was made.
+- `_thread`, `_new_consumer_thread` of Faust's Consumer: the thread that aiokafka's consumer lives in.
+- `_create_worker_consumer`, `_consumer` of Faust's AIOKafkaConsumerThread: makes and holds aiokafka's consumer.
+- `_fetch_max_wait_ms` of aiokafka's AIOKafkaConsumer, and, read for each fetch, of its `_fetcher`.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, cast
 
+import faust
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -24,7 +38,7 @@ _SEEK_SHARE = 0.8
 """Of the time that Faust gives a seek: it has to end before Faust gives up on it."""
 
 
-class HonestConsumer(driver.Consumer):
+class OffsetTrackingConsumer(driver.Consumer):
     """A consumer that hands out every record in its order, and knows what is done and what is committed."""
 
     _before_refusal: Mapping[Any, int | None] | None = None
@@ -161,11 +175,23 @@ class HonestConsumer(driver.Consumer):
         return committed
 
 
-class HonestTransport(driver.Transport):
+async def go_on_at(app: faust.App, offsets: Mapping[TP, int]) -> None:
+    """Let the group go on there, whatever it has read: commit the offsets, and seek to them.
+
+    As a member of the group, which Kafka demands while there are others.
+    """
+    consumer = cast("OffsetTrackingConsumer", app.consumer)
+    # Faust's own `commit` commits only what events were acknowledged.
+    await consumer._commit(offsets)
+    # aiokafka's own seek to what is committed passes over offset 0.
+    await consumer.seek_wait(offsets)
+
+
+class OffsetTrackingTransport(driver.Transport):
     """Takes the place of an app's `transport` before the app starts."""
 
-    Consumer = HonestConsumer
+    Consumer = OffsetTrackingConsumer
 
 
 # Its own lines are the library's: by default they would bear this module's name.
-HonestConsumer.logger = driver.logger
+OffsetTrackingConsumer.logger = driver.logger

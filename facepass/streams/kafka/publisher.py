@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiokafka import AIOKafkaProducer
@@ -15,38 +14,11 @@ from facepass.schemas.ledger import Origin
 from facepass.schemas.metrics import dead_letters_total
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams.kafka.errors import kafka_errors
+from facepass.streams.kafka.records import ORIGIN_API, ORIGIN_HEADER, DeadLetter, Headers
 from facepass.streams.kafka.topics import DEAD_LETTER_MAX_BYTES
-
-Headers = Sequence[tuple[str, bytes]]
-
-ORIGIN_HEADER = "facepass-origin"
-ORIGIN_API = b"api"
-"""Marks deletions that FacePass itself published: their `occurred_at` may lead the record's timestamp."""
 
 _LARGEST_VALUE = DEAD_LETTER_MAX_BYTES - 64 * 1024
 """What a dead letter holds beside its headers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """An event that FacePass gave up.
-
-    Attributes:
-        value, key, headers: as they came, so that the event can be sent again unchanged.
-        origin: where it came from; of a rebuilt one, where its row says it came from.
-        occurred_at: as resolved, whether the event gave it or the record's timestamp stood in.
-        code, text: why. Never holds a vector, pixels or a password.
-        rebuilt: made anew from the photo's row, because the record itself was settled long ago.
-    """
-
-    value: bytes | None
-    key: bytes | None
-    origin: Origin
-    occurred_at: datetime
-    code: ErrorCode
-    text: str
-    headers: Headers = field(default=())
-    rebuilt: bool = False
 
 
 class Publisher:
@@ -65,16 +37,16 @@ class Publisher:
         """Publish many at once; the result keeps their order, Kafka need not."""
         return list(await asyncio.gather(*(self.publish(event) for event in events)))
 
-    async def dead_letter(self, letter: DeadLetter) -> Origin:
-        """Put an event that was given up on `facepass-dead-letters`."""
-        value = letter.value
-        headers = [*letter.headers, *_dead_letter_headers(letter)]
+    async def publish_dead_letter(self, letter: DeadLetter) -> Origin:
+        """Put a record that was given up on `facepass-dead-letters`."""
+        value = letter.record.value
+        headers = [*letter.record.headers, *_dead_letter_headers(letter)]
         if value is not None and len(value) > _LARGEST_VALUE:
             # An operator may let Pixora's topics hold larger records: the origin says where this one still is.
             headers.append(("facepass-value-omitted", str(len(value)).encode()))
             value = None
         # Other clients can send records with neither key nor value; aiokafka asserts that there is one.
-        key = b"" if letter.key is None and value is None else letter.key
+        key = b"" if letter.record.key is None and value is None else letter.record.key
         origin = await self.send(DEAD_LETTERS_TOPIC, value, key=key, headers=headers)
         dead_letters_total.labels(code=letter.code).inc()
         return origin
@@ -145,10 +117,11 @@ def _key(event: Event) -> str:
 
 
 def _dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
+    origin = letter.record.origin
     fields = {
-        "topic": letter.origin.topic,
-        "partition": str(letter.origin.partition),
-        "offset": str(letter.origin.offset),
+        "topic": origin.topic,
+        "partition": str(origin.partition),
+        "offset": str(origin.offset),
         "occurred-at": letter.occurred_at.isoformat(),
         "error-code": str(letter.code),
         "error-text": letter.text,

@@ -23,7 +23,7 @@ _PAUSE_SECONDS = 5.0
 T = TypeVar("T")
 
 
-class LatePublisher:
+class ReconnectingPublisher:
     """Publishes as `Publisher` does, and says `broker_unavailable` at once as long as there was no Kafka yet."""
 
     def __init__(self) -> None:
@@ -71,9 +71,9 @@ async def _in_time(sending: Awaitable[T]) -> T:
 
 
 @asynccontextmanager
-async def open_publisher_later(settings: KafkaSettings) -> AsyncIterator[LatePublisher]:
+async def open_reconnecting_publisher(settings: KafkaSettings) -> AsyncIterator[ReconnectingPublisher]:
     """A publisher for the life of the context, which is there at once and waits for Kafka by itself."""
-    publisher = LatePublisher()
+    publisher = ReconnectingPublisher()
     opening = asyncio.create_task(publisher.open_forever(settings), name="publisher")
     try:
         yield publisher

@@ -1,14 +1,19 @@
-"""One record as Kafka has it, and what its bytes mean."""
+"""One record as Kafka has it, what its bytes mean, and what becomes of one that cannot be used."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from facepass.schemas.errors import FacePassError
-from facepass.schemas.events import Event, PhotoIndexed, decode_event
-from facepass.schemas.ledger import Origin, PhotoEvent
-from facepass.streams.kafka.publisher import ORIGIN_API, ORIGIN_HEADER, DeadLetter
+from facepass.schemas.errors import ErrorCode
+from facepass.schemas.events import Event, decode_event
+from facepass.schemas.ledger import Origin
+
+Headers = Sequence[tuple[str, bytes]]
+
+ORIGIN_HEADER = "facepass-origin"
+ORIGIN_API = b"api"
+"""Marks deletions that FacePass itself published: their `occurred_at` may lead the record's timestamp."""
 
 E = TypeVar("E", bound=Event)
 
@@ -36,17 +41,23 @@ class Record:
             may_lead=(ORIGIN_HEADER, ORIGIN_API) in self.headers,
         )
 
-    def dead_letter(self, error: FacePassError, occurred_at: datetime | None = None) -> DeadLetter:
-        """The record as given up; `occurred_at` of an event that could be decoded."""
-        return DeadLetter(
-            value=self.value,
-            key=self.key,
-            headers=self.headers,
-            origin=self.origin,
-            occurred_at=occurred_at or self.recorded_at,
-            code=error.code,
-            text=error.message,
-        )
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A record that FacePass gave up, and why.
+
+    Attributes:
+        record: as it came, so that the event can be sent again unchanged.
+        occurred_at: as resolved, whether the event gave it or the record's timestamp stood in.
+        code, text: why. Never holds a vector, pixels or a password.
+        rebuilt: the record was made anew from the photo's row, because its own was acknowledged long ago.
+    """
+
+    record: Record
+    occurred_at: datetime
+    code: ErrorCode
+    text: str
+    rebuilt: bool = False
 
 
 def record_from_message(message: Any) -> Record:
@@ -70,18 +81,6 @@ def record_from_consumer(message: Any) -> Record:
         key=message.key,
         headers=tuple((name, value or b"") for name, value in message.headers),
         recorded_at=_recorded_at(message.timestamp / 1000.0 if message.timestamp is not None else None),
-    )
-
-
-def photo_event(event: PhotoIndexed, origin: Origin) -> PhotoEvent:
-    """The event as the write doors take it."""
-    return PhotoEvent(
-        session_id=event.session_id,
-        photo_id=event.photo_id,
-        s3_key=event.s3_key,
-        occurred_at=event.occurred_at,
-        occurred_at_given=event.occurred_at_given,
-        origin=origin,
     )
 
 

@@ -3,7 +3,7 @@
 Knows no event and no row.
 """
 
-from facepass.streams.process.retention_gaps import go_on_after_gaps
+from facepass.streams.process.retention_gaps import skip_retention_gaps
 from facepass.streams.process.retry import for_a_while, until_available
 from facepass.streams.process.watchdog import Watchdog
 from facepass.streams.process.worker import Worker, open_stores, open_waiting, stop_on_signals
@@ -13,10 +13,10 @@ __all__ = [
     "Watchdog",
     "Worker",
     "for_a_while",
-    "go_on_after_gaps",
     "open_probes",
     "open_stores",
     "open_waiting",
+    "skip_retention_gaps",
     "stop_on_signals",
     "until_available",
 ]

@@ -9,7 +9,7 @@ from facepass.schemas.errors import TransientError
 from facepass.schemas.logs import get_logger
 from facepass.schemas.metrics import retention_gap_records_total, retention_gaps_total
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.kafka import Position, open_positions
+from facepass.streams.kafka import PartitionOffsets, go_on_at, open_group_offsets
 from facepass.streams.process.retry import for_a_while
 
 _log = get_logger(__name__)
@@ -17,8 +17,8 @@ _log = get_logger(__name__)
 _PATIENCE_SECONDS = 10.0
 
 
-def go_on_after_gaps(app: faust.App, kafka: KafkaSettings) -> None:
-    """At every assignment, before the first event: say which events are gone, and go on at the earliest there is.
+def skip_retention_gaps(app: faust.App, kafka: KafkaSettings) -> None:
+    """At every assignment, before the first event: report which events are gone, go on at the earliest there is.
 
     Left alone, Faust would skip all events of a topic that was deleted and created again, up to the old offset,
     and fill a list with every offset of a gap.
@@ -28,49 +28,45 @@ def go_on_after_gaps(app: faust.App, kafka: KafkaSettings) -> None:
     @app.on_rebalance_complete.connect
     async def check(_app: object, /, *_: Any, **__: Any) -> None:
         try:
-            await for_a_while(lambda: _skip_gaps(app, kafka), seconds=_PATIENCE_SECONDS)
+            await for_a_while(lambda: _report_and_skip(app, kafka), seconds=_PATIENCE_SECONDS)
         except TransientError as exc:
             _log.warning("gaps_unchecked", group=app.conf.id, error=exc)
 
 
-async def _skip_gaps(app: faust.App, kafka: KafkaSettings) -> None:
+async def _report_and_skip(app: faust.App, kafka: KafkaSettings) -> None:
     assigned = {TopicPartition(one.topic, one.partition): one for one in app.consumer.assignment()}
     if not assigned:
         return
-    async with open_positions(kafka, app.conf.id) as positions:
-        found = await positions.read(assigned)
+    async with open_group_offsets(kafka, app.conf.id) as group_offsets:
+        found = await group_offsets.read(assigned)
     skipped = {
-        assigned[partition]: position.begin
-        for partition, position in found.items()
-        if position.dropped or position.beyond_end
+        assigned[partition]: offsets.begin
+        for partition, offsets in found.items()
+        if offsets.dropped or offsets.beyond_end
     }
     if skipped:
-        # As a member of the group, which Kafka demands while there are others. It is the method that Faust's own
-        # `commit` ends in; that one commits only what events were acknowledged.
-        await app.consumer._commit(skipped)  # type: ignore[attr-defined]
-        # aiokafka's own seek to what is committed passes over offset 0.
-        await app.consumer.seek_wait(skipped)
-    for partition, position in found.items():
-        tell_gap(app.conf.id, partition, position)
+        await go_on_at(app, skipped)
+    for partition, offsets in found.items():
+        report_retention_gap(app.conf.id, partition, offsets)
 
 
-def tell_gap(group: str, partition: TopicPartition, position: Position) -> None:
-    """Log and count what is gone, if anything is."""
-    if not position.dropped and not position.beyond_end:
+def report_retention_gap(group: str, partition: TopicPartition, offsets: PartitionOffsets) -> None:
+    """Log and count what events of a partition are gone, if any are."""
+    if not offsets.dropped and not offsets.beyond_end:
         return
     retention_gaps_total.labels(topic=partition.topic).inc()
-    retention_gap_records_total.labels(topic=partition.topic).inc(position.dropped)
+    retention_gap_records_total.labels(topic=partition.topic).inc(offsets.dropped)
     _log.error(
-        "retention_gap" if position.dropped else "offset_beyond_end",
+        "retention_gap" if offsets.dropped else "offset_beyond_end",
         group=group,
         topic=partition.topic,
         partition=partition.partition,
-        from_offset=position.committed,
-        to_offset=position.begin,
-        records_gone=position.dropped,
+        from_offset=offsets.committed,
+        to_offset=offsets.begin,
+        records_gone=offsets.dropped,
         text=(
             "the topic dropped these events before they were read: publish them again, and keep the topic longer"
-            if position.dropped
+            if offsets.dropped
             else "the topic was created anew or lost its end: it is read from its beginning"
         ),
     )

@@ -93,7 +93,7 @@ class Worker:
                 self._idle_since = monotonic()
                 self._idle.set()
 
-    def watch(self, part: "asyncio.Task[None]") -> None:
+    def fail_if_cancelled(self, part: "asyncio.Task[None]") -> None:
         """Fail if `part` of the task that calls this is cancelled, unless that task is cancelled as a whole.
 
         To asyncio a cancelled task is no failure: what it held would neither be finished nor come again.

@@ -21,7 +21,7 @@ from facepass.schemas.callers import Scope
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.ids import SessionId
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
-from facepass.search_api import Parts
+from facepass.search_api import Resources
 from facepass.search_api.access.key_ring import CACHE_SECONDS
 from facepass.search_api.access.session_tokens import make_token
 from facepass.storage.callers.api_keys import create_key, read_keys, revoke_key, rotate_key
@@ -54,7 +54,7 @@ def access(**changes: object) -> AccessSettings:
     return AccessSettings.model_validate({"api_keys": SecretStr(f" {SHORT} ,{CONFIGURED},,")} | changes)
 
 
-async def api_of(parts: Parts, settings: AccessSettings) -> Api:
+async def api_of(parts: Resources, settings: AccessSettings) -> Api:
     app, _ = guarded_app(replace(parts, access=settings))
     return Api(client=client_of(app), db=parts.store.database)
 

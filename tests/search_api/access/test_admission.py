@@ -8,10 +8,10 @@ from support.samples import astronaut_png
 from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.errors import PermanentError
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
-from facepass.search_api.access.admission import admit_session
+from facepass.search_api.access.guard import Guard
+from facepass.search_api.access.guest_door import GuestDoor
 from facepass.storage.writes import delete_photo, delete_session
 
 
@@ -25,11 +25,15 @@ async def stack(
 
 
 async def verdict(stack: SearchStack, session_id: str = "s") -> str:
-    try:
-        await admit_session(stack.parts, SessionId(session_id))
-    except PermanentError as error:
-        return str(error.code)
-    return "admitted"
+    parts = stack.parts
+    door = GuestDoor(
+        guard=Guard(parts.access, parts.store.database),
+        store=parts.store,
+        shards=parts.shards,
+        unannounced=parts.access.unannounced,
+    )
+    refused = await door.refusal(SessionId(session_id))
+    return "admitted" if refused is None else str(refused.code)
 
 
 async def load(stack: SearchStack) -> None:

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facepass.schemas.errors import ErrorCode, PermanentError
+from facepass.schemas.http.search_bodies import MAX_SELFIES, SearchParameters
 from facepass.search_api.http.multipart import (
     FORM_OVERHEAD_BYTES,
     MAX_FIELD_BYTES,
     MAX_PARTS,
-    SearchForm,
+    checked_fields,
     read_image_form,
-    read_search_form,
 )
+from facepass.search_api.searching.search import SearchForm
 
 LIMIT = 100_000
 
@@ -27,6 +28,16 @@ def part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
 
 def body(*parts: bytes) -> bytes:
     return b"".join(parts) + b"--b--\r\n"
+
+
+async def read_search_form(
+    content_type: str, content_length: int | None, chunks: AsyncIterator[bytes], *, max_bytes: int
+) -> SearchForm:
+    """As a search reads its form."""
+    form = await read_image_form(
+        content_type, content_length, chunks, max_bytes=max_bytes, most_images=MAX_SELFIES
+    )
+    return SearchForm(selfies=form.images, parameters=checked_fields(form.fields, SearchParameters))
 
 
 async def read(
@@ -241,8 +252,6 @@ async def test_a_missing_session_id_is_named() -> None:
 
 
 def test_the_selfie_is_not_in_the_forms_repr() -> None:
-    from facepass.schemas.http.search_bodies import SearchParameters  # noqa: PLC0415
-
     form = SearchForm(selfies=(b"secret pixels",), parameters=SearchParameters(session_id="s"))
     assert "secret" not in repr(form)
 

@@ -22,7 +22,7 @@ from facepass.schemas.events import PhotoDeleted, PhotoIndexed
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.settings import DatabaseSettings
 from facepass.search_api.indexing import batch_call as batch_module
-from facepass.use_cases import outcomes as outcomes_module
+from facepass.use_cases import photo_results
 
 Opener = Callable[..., AbstractAsyncContextManager[Calls]]
 
@@ -51,7 +51,7 @@ def outcomes_by(source: str) -> float:
 
 
 async def test_an_update_answers_at_once(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes_module, "_FIRST_LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(photo_results, "_FIRST_LOOK_SECONDS", 3600.0)
     before = outcomes_by("update")
     with capture_logs() as logs:
         answer = await calls.indexed()
@@ -91,7 +91,7 @@ async def test_lost_updates_cost_a_second_and_no_connection(opened: Opener) -> N
 
 async def test_an_outcome_of_an_older_event_is_none(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in an update nor in the ledger."""
-    monkeypatch.setattr(outcomes_module, "_FIRST_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(photo_results, "_FIRST_LOOK_SECONDS", 0.01)
     first = asyncio.create_task(calls.index(key="old.jpg"))
     old = await settle(calls.stack.parts, await calls.workers.next_photo(), found=calls.faces)
     await calls.note(old)
@@ -151,7 +151,7 @@ async def test_a_photo_is_deleted_while_its_call_waits(calls: Calls) -> None:
 async def test_a_deleted_session_ends_the_wait_of_all_its_photos(
     calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outcomes_module, "_FIRST_LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(photo_results, "_FIRST_LOOK_SECONDS", 3600.0)
     call = asyncio.create_task(calls.batch({"a": "a.jpg", "b": "b.jpg"}))
     for _ in range(2):
         await calls.workers.next_photo()

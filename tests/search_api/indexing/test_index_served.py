@@ -44,7 +44,7 @@ async def test_pixoras_retries_get_through_the_limit(
         facepass = guide.FacePassClient(guide.FACEPASS_API_URL, guide.FACEPASS_API_KEY)
         call = asyncio.create_task(asyncio.to_thread(facepass.index_photo, "p", "s", "a.jpg"))
         event = await workers.next_photo()
-        stack.parts.outcomes.note(await settle(stack.parts, event, found=faces_of(engine, astronaut_png())))
+        stack.parts.results.note(await settle(stack.parts, event, found=faces_of(engine, astronaut_png())))
         first = await call
 
         def index_often() -> list[dict[str, object]]:

@@ -16,7 +16,8 @@ from facepass.schemas.errors import ErrorCode
 from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason, PhotoFaces
 from facepass.schemas.http.explain_bodies import Explanation
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoOutcome, PhotoState
+from facepass.schemas.ledger import PhotoState
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
 from facepass.storage.writes import delete_photo, delete_session, save_photos
 
@@ -109,7 +110,7 @@ async def test_photos_without_faces_say_why(stack: SearchStack) -> None:
     await save(
         stack,
         outcome("s1", "poor", PhotoFaces(width=100, height=100, faces=(), left_out=(poor,))),
-        PhotoOutcome(event=event("s1", "broken"), state=PhotoState.FAILED, error=ErrorCode.DAMAGED_IMAGE),
+        PhotoOutcome(photo=event("s1", "broken"), state=PhotoState.FAILED, error=ErrorCode.DAMAGED_IMAGE),
     )
     told = {name: await explained(stack, name, astronaut_png()) for name in ("cup", "waiting", "poor", "broken")}
     assert {name: str(one.reason) for name, one in told.items()} == {

@@ -10,7 +10,9 @@ from support.samples import astronaut_png, coffee_png, group_jpeg
 from support.search_stack import SearchStack, beside, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.http.search_bodies import HealthAnswer, ReadyAnswer, SearchAnswer, SessionStatus
+from facepass.schemas.http.probe_bodies import HealthAnswer, ReadyAnswer
+from facepass.schemas.http.search_bodies import SearchAnswer
+from facepass.schemas.http.session_bodies import SessionStatus
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.writes import delete_session
 
@@ -92,7 +94,7 @@ async def test_a_deleted_session_is_not_found_and_comes_back(stack: SearchStack)
     assert (await stack.search("s1", astronaut_png())).status_code == 200
     from support.search_stack import event  # noqa: PLC0415
 
-    deleted = event("s1", "me")
+    deleted = event("s1", "me").event
     await delete_session(stack.parts.store, deleted.session_id, deleted.occurred_at)
     await stack.catch_up()
     response = await stack.search("s1", astronaut_png())

@@ -11,7 +11,7 @@ from support.samples import astronaut_png, coffee_png
 from support.search_stack import SearchStack, open_search_stack
 
 from facepass.embedding import FaceEngine
-from facepass.schemas.http.search_bodies import ErrorBody
+from facepass.schemas.http.body import ErrorBody
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, SearchSettings
 
 

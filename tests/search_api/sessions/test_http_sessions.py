@@ -16,7 +16,8 @@ from facepass.schemas.errors import ErrorCode
 from facepass.schemas.faces import Box, LeftOutFace, LeftOutReason, PhotoFaces
 from facepass.schemas.http.session_bodies import FacepassStatus, PhotoList, SessionBody, SessionValidation
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import PhotoOutcome, PhotoState
+from facepass.schemas.ledger import PhotoState
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import AccessSettings, DatabaseSettings
 from facepass.storage.callers.api_keys import create_key
 from facepass.storage.writes import delete_photo, delete_session, save_photos
@@ -177,7 +178,7 @@ async def test_where_tokens_are_required_these_routes_need_one_or_a_key(
 
 
 def failed(photo_id: str, code: ErrorCode, state: PhotoState = PhotoState.FAILED) -> PhotoOutcome:
-    return PhotoOutcome(event=event("s", photo_id), state=state, error=code)
+    return PhotoOutcome(photo=event("s", photo_id), state=state, error=code)
 
 
 def left_out(photo_id: str) -> PhotoOutcome:
@@ -185,7 +186,7 @@ def left_out(photo_id: str) -> PhotoOutcome:
         box=Box(x=1.5, y=2.0, width=9.0, height=11.5), confidence=0.75, reason=LeftOutReason.TOO_SMALL
     )
     found = PhotoFaces(width=640, height=480, faces=(), left_out=(face,))
-    return PhotoOutcome(event=event("s", photo_id), state=PhotoState.FILTERED, found=found)
+    return PhotoOutcome(photo=event("s", photo_id), state=PhotoState.FILTERED, found=found)
 
 
 async def every_state(stack: SearchStack) -> None:

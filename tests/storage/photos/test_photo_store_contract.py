@@ -12,7 +12,8 @@ from moto.server import ThreadedMotoServer
 
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
 from facepass.schemas.settings import PhotoStoreSettings
-from facepass.storage.photos.photo_store import PhotoStore, WritablePhotoStore, open_photo_store
+from facepass.storage.photos import PhotoStore, open_photo_store
+from facepass.storage.photos.photo_port import WritablePhotoStore
 
 MAX_BYTES = 700_000
 """More than two pieces of what the stores read at once."""

@@ -11,13 +11,13 @@ import pytest
 
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError, TransientError
 from facepass.schemas.settings import PhotoStoreSettings
-from facepass.storage.photos import photo_store
-from facepass.storage.photos.photo_store import DirectoryPhotoStore, open_photo_store
+from facepass.storage.photos import PhotoStore, open_photo_store, s3_store
+from facepass.storage.photos.directory_store import DirectoryPhotoStore
 
 BODY = bytes(range(256)) * 40
 
 
-async def _failure(store: photo_store.PhotoStore, key: str = "a.jpg") -> FacePassError:
+async def _failure(store: PhotoStore, key: str = "a.jpg") -> FacePassError:
     with pytest.raises(FacePassError) as caught:
         await store.fetch(key)
     return caught.value
@@ -94,7 +94,7 @@ def _refusal(status: int, code: str) -> bytes:
 @asynccontextmanager
 async def _s3_that_answers(
     answer: bytes | None, monkeypatch: pytest.MonkeyPatch, max_bytes: int = 50_000
-) -> AsyncIterator[tuple[photo_store.PhotoStore, Callable[[], int]]]:
+) -> AsyncIterator[tuple[PhotoStore, Callable[[], int]]]:
     """A store of an S3 that gives one answer to everything (None: none at all), and how often it was asked."""
     connections: list[asyncio.Task[object] | None] = []
 
@@ -168,7 +168,7 @@ async def test_an_announced_length_beyond_the_limit_is_refused(monkeypatch: pyte
 
 
 async def test_a_silent_s3_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_store, "_SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(s3_store, "_SILENCE_SECONDS", 0.2)
     async with _s3_that_answers(None, monkeypatch) as (store, _):
         assert (await _failure(store)).code is ErrorCode.STORE_UNAVAILABLE
 

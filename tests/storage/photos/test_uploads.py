@@ -18,9 +18,9 @@ from facepass.schemas.events import PhotoDeleted, PhotoIndexed, SessionDeleted
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, PhotoStoreSettings
-from facepass.storage.photos.photo_store import DirectoryPhotoStore
+from facepass.storage.photos.directory_store import DirectoryPhotoStore
 from facepass.storage.photos.uploads import UploadStore
-from facepass.use_cases import outcomes as outcomes_module
+from facepass.use_cases import photo_results
 
 SESSION, PHOTO = SessionId("s"), PhotoId("p")
 
@@ -273,7 +273,7 @@ async def test_a_photo_that_is_fenced_gives_its_object_up(
     calls: Calls, root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fence is ahead of this machine's clock, and came just before the object had its row."""
-    monkeypatch.setattr(outcomes_module, "_FIRST_LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(photo_results, "_FIRST_LOOK_SECONDS", 3600.0)
     call = upload(calls)
     event = await calls.workers.next_photo()
     assert isinstance(event, PhotoIndexed)

@@ -15,9 +15,10 @@ from facepass.schemas.errors import ErrorCode, TransientError
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.storage import database
+from facepass.storage.shards import lease, shard_loading
 from facepass.storage.shards import replica as replica_module
-from facepass.storage.shards import shards as shards_module
-from facepass.storage.shards.replica import LEASE_MARGIN_SECONDS, Replica, wait_until_unserved
+from facepass.storage.shards.lease import LEASE_MARGIN_SECONDS, wait_until_unserved
+from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import delete_photo
 
@@ -118,13 +119,13 @@ async def test_a_lease_runs_from_the_time_of_sending(
     await index(storage, S, P, ANNA)
     await found(shards)
     await index(storage, S, "q", ANNA)
-    read_delta = shards_module.read_delta
+    read_delta = shard_loading.read_delta
 
     async def slow_delta(*args: Any, **more: Any) -> Any:
         clock.now += 7
         return await read_delta(*args, **more)
 
-    monkeypatch.setattr(shards_module, "read_delta", slow_delta)
+    monkeypatch.setattr(shard_loading, "read_delta", slow_delta)
     await replica.poll()
     assert replica.deadline() == 1000 + LEASE
     assert replica.poll_age() == 7
@@ -195,13 +196,13 @@ async def test_a_poll_brings_every_shard_forward_before_it_says_so(
     assert await found(shards) == ["p", "q"]
     before = await rows(storage)
     await delete_photo(storage.store, S, P, at(5))
-    read_delta, at_delta = shards_module.read_delta, []
+    read_delta, at_delta = shard_loading.read_delta, []
 
     async def watched(*args: Any, **more: Any) -> Any:
         at_delta.append((await rows(storage), replica.deadline()))
         return await read_delta(*args, **more)
 
-    monkeypatch.setattr(shards_module, "read_delta", watched)
+    monkeypatch.setattr(shard_loading, "read_delta", watched)
     await replica.poll()
     assert at_delta == [(before, None)], "recorded, or leased, before the delta was applied"
     assert await found(shards) == ["q"]
@@ -213,14 +214,14 @@ async def test_a_poll_reads_the_time_before_it_lists_what_is_held(
 ) -> None:
     """A session listed too early would miss a load that begins in between, with an older snapshot."""
     order: list[str] = []
-    one_time, held = replica_module._one_time, shards.held
+    begin_poll, held = replica_module._begin_poll, shards.held
 
     async def timed(*args: Any) -> datetime:
-        when = await one_time(*args)
+        when = await begin_poll(*args)
         order.append("time")
         return when
 
-    monkeypatch.setattr(replica_module, "_one_time", timed)
+    monkeypatch.setattr(replica_module, "_begin_poll", timed)
     monkeypatch.setattr(shards, "held", lambda: order.append("list") or held())
     await replica.poll()
     assert order == ["time", "list"]
@@ -230,10 +231,12 @@ async def test_a_poll_reads_the_time_before_it_lists_what_is_held(
 async def test_the_time_of_a_poll_is_not_after_its_snapshot(storage: Storage, replica: Replica) -> None:
     """The time stands still while the poll's transaction waits: a later clock would claim what it did not see."""
     async with storage.db.transaction() as connection:
-        first = await replica_module._one_time(connection, "begin_poll")
+        first = await replica_module._begin_poll(connection)
         await connection.execute("SELECT pg_sleep(0.05)")
-        assert await replica_module._one_time(connection, "begin_poll") == first
-        assert await replica_module._one_time(connection, "clock") > first
+        assert await replica_module._begin_poll(connection) == first
+        clock = await (await connection.execute("SELECT clock_timestamp()")).fetchone()
+        assert clock is not None
+        assert clock[0] > first
     assert replica.deadline() is None
 
 
@@ -243,7 +246,7 @@ async def test_a_deletion_while_a_shard_loads_is_found_by_the_poll(
     """The load's snapshot is older than the deletion: without the poll's word it would show the deleted face."""
     for photo in ("p", "q"):
         await index(storage, S, photo, ANNA)
-    read_delta, arrived, go_on = shards_module.read_delta, asyncio.Event(), asyncio.Event()
+    read_delta, arrived, go_on = shard_loading.read_delta, asyncio.Event(), asyncio.Event()
 
     async def paused(*args: Any, **more: Any) -> Any:
         delta = await read_delta(*args, **more)
@@ -251,7 +254,7 @@ async def test_a_deletion_while_a_shard_loads_is_found_by_the_poll(
         await go_on.wait()
         return delta
 
-    monkeypatch.setattr(shards_module, "read_delta", paused)
+    monkeypatch.setattr(shard_loading, "read_delta", paused)
     searching = asyncio.create_task(found(shards))
     await arrived.wait()
     await delete_photo(storage.store, S, P, at(5))
@@ -382,9 +385,7 @@ async def test_a_dead_replica_is_passed_after_its_lease_and_the_margin_not_befor
 async def test_the_same_time_is_not_later(storage: Storage, replica: Replica) -> None:
     """`applied_as_of` = D proves nothing: the poll may have read just before the deletion."""
     as_of = (await rows(storage))[replica.replica_id]
-    assert await replica_module._still_serving(storage.db, [replica.replica_id], as_of, LEASE) == [
-        replica.replica_id
-    ]
+    assert await lease._still_serving(storage.db, [replica.replica_id], as_of, LEASE) == [replica.replica_id]
 
 
 @asynccontextmanager
@@ -415,8 +416,8 @@ async def test_nothing_deleted_is_found_by_a_search_begun_after_the_acknowledgem
             before = set(gone)
             assert not before & set(await found(shards))
             count += 1
-            if count % 7 == 0 and (held := shards._sessions.get(S)) and held.shard is not None:
-                shards._sessions.drop(held)
+            if count % 7 == 0 and (held := shards._cache.get(S)) and held.shard is not None:
+                shards._cache.drop(held)
             await asyncio.sleep(0)
         return count
 

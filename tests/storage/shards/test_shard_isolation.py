@@ -65,8 +65,8 @@ class _World:
             await self._search(name, _person(SESSIONS[SESSIONS.index(name) - 1 - number]))
         elif kind == "poll":
             await self.replica.poll()
-        elif (held := self.shards._sessions.get(session)) and held.shard is not None:
-            self.shards._sessions.drop(held)
+        elif (held := self.shards._cache.get(session)) and held.shard is not None:
+            self.shards._cache.drop(held)
 
     async def _search(self, name: str, query: Embedding) -> None:
         """With the person of another session: any face of that one would be the best match of its photo."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 from support.ledger import SPEC, Storage, at, open_storage, outcome, photo_event, random_vector
 from support.shard_rows import index, outage, until_there
 
@@ -18,14 +19,13 @@ from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import DatabaseSettings, ShardSettings
 from facepass.storage import database
-from facepass.storage.shards import deltas
-from facepass.storage.shards import shards as shards_module
+from facepass.storage.reads import read_counts
+from facepass.storage.shards import deltas, shard_loading
 from facepass.storage.shards.shard import ShardAnswer
 from facepass.storage.shards.shards import Shards
 from facepass.storage.writes import (
     delete_photo,
     delete_session,
-    read_counts,
     register_photos,
     save_photos,
     update_session,
@@ -286,7 +286,7 @@ def hint(
 
 
 def _want(shards: Shards, session: str, revision: int) -> None:
-    held = shards._sessions.get(SessionId(session))
+    held = shards._cache.get(SessionId(session))
     assert held is not None
     held.wanted = max(held.wanted, revision)
 
@@ -319,7 +319,7 @@ async def test_a_deleted_photo_is_hidden_at_once_and_comes_back_only_when_indexe
     assert await photos(shards) == ["p", "q"]
     shards.hint(deletion.update)
     assert await photos(shards) == ["p", "q"], "a late hint does nothing"
-    held = shards._sessions.get(S)
+    held = shards._cache.get(S)
     assert held is not None and held.hidden == {}, "and is not kept"
 
 
@@ -334,6 +334,17 @@ async def test_a_deleted_session_is_hidden_at_once(storage: Storage, shards: Sha
     await shards.catch_up()
     assert (await error_of(shards)).code is ErrorCode.SESSION_NOT_FOUND
     assert shards.held() == {}
+
+
+async def test_a_shard_that_is_dropped_with_its_session_is_no_warning(storage: Storage, shards: Shards) -> None:
+    """Every deletion of a session whose shard is held ends so; whoever watches warnings has nothing to do."""
+    await index(storage, S, "p", ANNA)
+    assert await photos(shards) == ["p"]
+    shards.hint((await delete_session(storage.store, S, at(5))).update)
+    with capture_logs() as logs:
+        await shards.catch_up()
+    assert shards.held() == {}
+    assert [line["log_level"] for line in logs if line["event"] == "shard_dropped"] == ["info"]
 
 
 async def test_hints_of_another_generation_or_session_are_ignored(storage: Storage, shards: Shards) -> None:
@@ -395,7 +406,7 @@ async def test_waiting_ends_with_the_time(storage: Storage, shards: Shards) -> N
 def paused_reads(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let reads stop when they have read everything, their transaction still open, until told to go on."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
-    read_delta = shards_module.read_delta
+    read_delta = shard_loading.read_delta
 
     async def read_and_wait(*args: Any, **more: Any) -> Any:
         delta = await read_delta(*args, **more)
@@ -403,7 +414,7 @@ def paused_reads(monkeypatch: pytest.MonkeyPatch) -> Any:
         await go_on.wait()
         return delta
 
-    monkeypatch.setattr(shards_module, "read_delta", read_and_wait)
+    monkeypatch.setattr(shard_loading, "read_delta", read_and_wait)
     yield arrived, go_on
 
 

@@ -41,8 +41,9 @@ from support.ledger import (
 from facepass.schemas.errors import ErrorCode, PermanentError
 from facepass.schemas.events import IndexUpdate
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Effect, PhotoEvent, PhotoOutcome, PhotoState, UpdateStatus
+from facepass.schemas.ledger import Effect, PhotoState, UpdateStatus
 from facepass.schemas.metrics import shard_mismatches_total
+from facepass.schemas.photo_events import PhotoEvent, PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings, LeaseSettings, ShardSettings
 from facepass.storage.shards.replica import Replica
 from facepass.storage.shards.shards import Shards
@@ -152,7 +153,7 @@ class Model:
 
 def result_of(event: PhotoEvent, time: int) -> PhotoOutcome:
     """What fetching and embedding gives; depends on the event alone, as a real photo's faces do."""
-    kind = (time * 5 + ord(event.photo_id)) % 6
+    kind = (time * 5 + ord(event.event.photo_id)) % 6
     if kind == 0:
         return outcome(event, PhotoState.NO_FACE)
     if kind == 1:
@@ -161,7 +162,7 @@ def result_of(event: PhotoEvent, time: int) -> PhotoOutcome:
 
 
 def time_of(event: PhotoEvent) -> int:
-    return round((event.occurred_at - at(0)).total_seconds())
+    return round((event.event.occurred_at - at(0)).total_seconds())
 
 
 # The machine ----------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ class Machine(RuleBasedStateMachine):
     def intake(self, batch: list[PhotoEvent]) -> None:
         self.run(register_photos(self.store, batch))
         for event in batch:
-            self.model.register(*key(event), time_of(event), given=event.occurred_at_given)
+            self.model.register(*key(event), time_of(event), given=event.event.occurred_at_given)
         self.compare()
 
     @rule(target=prepared, event=events)
@@ -225,8 +226,8 @@ class Machine(RuleBasedStateMachine):
     def save(self, batch: list[PhotoOutcome]) -> Any:
         written = self.run(save_photos(self.store, batch, retry_hours=RETRY_HOURS))
         for one, told in zip(batch, written, strict=True):
-            event = one.event
-            expected = self.model.save(*key(event), time_of(event), one, given=event.occurred_at_given)
+            event = one.photo
+            expected = self.model.save(*key(event), time_of(event), one, given=event.event.occurred_at_given)
             assert (told.effect is Effect.WRITTEN) == expected, (event, told)
         self.compare()
         return multiple(*(told.update for told in written))
@@ -249,14 +250,13 @@ class Machine(RuleBasedStateMachine):
 
     def _redeliver(self, batch: list[PhotoEvent]) -> list[IndexUpdate]:
         triaged = self.run(triage_photos(self.store, batch))
-        left = [event for event, settled in zip(batch, triaged, strict=True) if settled is None]
+        left = [event for event, told in zip(batch, triaged, strict=True) if told is None]
         results = [result_of(event, time_of(event)) for event in left]
         written = self.run(save_photos(self.store, results, retry_hours=RETRY_HOURS))
         for event, result in zip(left, results, strict=True):
-            self.model.save(*key(event), time_of(event), result, given=event.occurred_at_given)
+            self.model.save(*key(event), time_of(event), result, given=event.event.occurred_at_given)
         self.compare()
-        settled_updates = [settled.update for settled in triaged if settled is not None]
-        return [*settled_updates, *(told.update for told in written)]
+        return [told.update for told in (*triaged, *written) if told is not None]
 
     @rule(target=hints)
     def sweep(self) -> Any:
@@ -272,7 +272,7 @@ class Machine(RuleBasedStateMachine):
         results = [result_of(event, time_of(event)) for event in claimed]
         written = self.run(save_photos(self.store, results, retry_hours=RETRY_HOURS))
         for event, result in zip(claimed, results, strict=True):
-            assert self.model.save(*key(event), time_of(event), result, given=event.occurred_at_given)
+            assert self.model.save(*key(event), time_of(event), result, given=event.event.occurred_at_given)
         self.compare()
         return multiple(*(told.update for told in written))
 
@@ -407,7 +407,7 @@ def mismatches() -> float:
 
 
 def key(event: PhotoEvent) -> tuple[str, str]:
-    return event.session_id, event.photo_id
+    return event.event.session_id, event.event.photo_id
 
 
 def best_cosine(session: str, photo: str, time: int) -> float:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from support.ledger import Storage, all_rows, assert_ledger_is_exact, at, open_storage, outcome, photo_event
 
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Effect, PhotoOutcome, PhotoState
+from facepass.schemas.ledger import Effect, PhotoState
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings
+from facepass.storage.reads import read_counts
 from facepass.storage.writes import (
     claim_overdue,
     delete_photo,
     delete_session,
-    read_counts,
     register_photos,
     save_photos,
     triage_photos,
@@ -133,7 +134,7 @@ class Run:
         if kind == "remove":
             return [await self.remove(event) for event in events if isinstance(event, Removal)]
         results = [_result(event) for event in events if isinstance(event, Upload)]
-        photo_events = [result.event for result in results]
+        photo_events = [result.photo for result in results]
         if kind == "register":
             return await register_photos(store, photo_events)
         if kind == "fail":
@@ -173,7 +174,7 @@ class Run:
         claimed = await claim_overdue(self.storage.store, 100)
         uploads = [
             Upload(event.session_id, event.photo_id, int((event.occurred_at - at(0)).total_seconds()))
-            for event in claimed
+            for event in (photo.event for photo in claimed)
         ]
         if uploads:
             await self.step("save", list(uploads))

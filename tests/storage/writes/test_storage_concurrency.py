@@ -48,9 +48,9 @@ async def _write(storage: Storage, seed: int) -> None:
             states = chance.choices([PhotoState.INDEXED, PhotoState.NO_FACE, PhotoState.PENDING], k=len(events))
             await save_photos(store, list(map(outcome, events, states)), retry_hours=24)
         elif kind < 0.9:
-            await delete_photo(store, events[0].session_id, events[0].photo_id, at(step))
+            await delete_photo(store, events[0].event.session_id, events[0].event.photo_id, at(step))
         elif kind < 0.94:
-            await delete_session(store, events[0].session_id, at(step))
+            await delete_session(store, events[0].event.session_id, at(step))
         elif kind < 0.97:
             await storage.execute(
                 "UPDATE photo_results SET next_attempt_at = clock_timestamp()"
@@ -59,7 +59,7 @@ async def _write(storage: Storage, seed: int) -> None:
             await claim_overdue(store, 3)
         else:
             await update_session(
-                storage.db, SessionUpdated(session_id=events[0].session_id, occurred_at=at(step).isoformat())
+                storage.db, SessionUpdated(session_id=events[0].event.session_id, occurred_at=at(step).isoformat())
             )
 
 

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 
+from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.faces import GenerationSpec
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Origin, PhotoEvent
+from facepass.schemas.ledger import Origin
+from facepass.schemas.photo_events import PhotoEvent
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
@@ -14,14 +16,10 @@ NOW = datetime(2026, 5, 9, tzinfo=UTC)
 
 
 def event(name: str, session: int) -> PhotoEvent:
-    return PhotoEvent(
-        session_id=SessionId(f"s{session}"),
-        photo_id=PhotoId(name),
-        s3_key="a.jpg",
-        occurred_at=NOW,
-        occurred_at_given=True,
-        origin=Origin(topic="photo-indexed", partition=0, offset=0),
+    indexed = PhotoIndexed(
+        session_id=SessionId(f"s{session}"), photo_id=PhotoId(name), s3_key="a.jpg", occurred_at=NOW
     )
+    return PhotoEvent(event=indexed, origin=Origin(topic="photo-indexed", partition=0, offset=0))
 
 
 async def test_no_plan_of_the_first_photos_is_kept(database_settings: DatabaseSettings) -> None:

@@ -24,21 +24,22 @@ from support.ledger import (
 from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.events import PhotoIndexed, SessionUpdated, decode_event
 from facepass.schemas.ids import PhotoId, SessionId, check_id
-from facepass.schemas.ledger import Effect, PhotoOutcome, PhotoState, UpdateStatus
+from facepass.schemas.ledger import Effect, PhotoState, UpdateStatus
+from facepass.schemas.photo_events import PhotoOutcome
 from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.generations import open_store
+from facepass.storage.reads import read_counts
 from facepass.storage.writes import (
     Written,
     claim_overdue,
     delete_photo,
     delete_session,
-    read_counts,
     register_photos,
     save_photos,
     triage_photos,
     update_session,
 )
-from facepass.storage.writes.counters import in_lock_order
+from facepass.storage.writes.photos import in_lock_order
 
 S, P = SessionId("s"), PhotoId("p")
 EVENT = photo_event("s", "p", 10)
@@ -73,7 +74,7 @@ async def test_a_photo_goes_from_registered_to_indexed(storage: Storage) -> None
     update = written.update
     assert written.effect is Effect.WRITTEN
     assert (update.status, update.revision, update.faces_detected) == (UpdateStatus.INDEXED, 1, 3)
-    assert (update.session_id, update.photo_id, update.occurred_at) == (S, P, EVENT.occurred_at)
+    assert (update.session_id, update.photo_id, update.occurred_at) == (S, P, EVENT.event.occurred_at)
     assert update.confidence == pytest.approx(0.95)
     counts = await read_counts(store, S)
     assert (counts.pending, counts.indexed, counts.photo_count, counts.face_count) == (0, 1, 1, 2)
@@ -94,7 +95,7 @@ async def test_what_is_stored_of_a_face_is_what_was_found(storage: Storage) -> N
     assert np.array_equal(np.float32(row[0]), vector.astype(np.float16).astype(np.float32))
     assert row[1:6] == (1.5, -2.0, 30.25, 40.0, 0.5)
     assert row[6] == list(range(10))
-    assert row[7:] == (30.25, 120.0, -10.0, 5.0, 1.0, EVENT.occurred_at, 1)
+    assert row[7:] == (30.25, 120.0, -10.0, 5.0, 1.0, EVENT.event.occurred_at, 1)
     ((left_out, etag, topic, partition, offset),) = await storage.rows(
         "SELECT left_out, etag, origin_topic, origin_partition, origin_offset FROM photo_results"
     )
@@ -250,7 +251,7 @@ async def test_one_batch_with_several_sessions_and_repeated_photos(storage: Stor
         Effect.WRITTEN,
         Effect.WRITTEN,
     ]
-    assert [entry.update.photo_id for entry in written] == [entry.event.photo_id for entry in batch]
+    assert [entry.update.photo_id for entry in written] == [entry.photo.event.photo_id for entry in batch]
     assert {entry.update.revision for entry in written} == {1}
     assert await _faces(storage) == [*(("a", "1", n) for n in range(3)), ("b", "1", 0), ("b", "1", 1)]
     assert await storage.rows("SELECT etag IS NOT NULL FROM photo_results WHERE state = 'pending'") == [(True,)]
@@ -293,7 +294,7 @@ async def test_the_sweep_claims_what_is_overdue_once_and_ends_it_after_the_retry
     assert await claim_overdue(store, 10) == []
     await storage.execute("UPDATE photo_results SET next_attempt_at = next_attempt_at - interval '2 hours'")
     claimed = await claim_overdue(store, 10)
-    assert sorted(claimed, key=lambda event: event.photo_id) == [EVENT, photo_event("s", "registered", 1)]
+    assert sorted(claimed, key=lambda photo: photo.event.photo_id) == [EVENT, photo_event("s", "registered", 1)]
     assert await claim_overdue(store, 10) == []
     (written,) = await _save(storage, outcome(EVENT, PhotoState.PENDING))
     assert written.update.status is UpdateStatus.PENDING
@@ -312,8 +313,8 @@ async def test_a_claim_skips_what_is_being_written_and_what_is_limited(storage: 
         first = await claim_overdue(store, 2)
         second = await claim_overdue(store, 2)
     assert len(first) == 2
-    assert {event.photo_id for event in first + second} == {"a", "c", "d"}
-    assert [event.photo_id for event in await claim_overdue(store, 2)] == ["b"]
+    assert {photo.event.photo_id for photo in first + second} == {"a", "c", "d"}
+    assert [photo.event.photo_id for photo in await claim_overdue(store, 2)] == ["b"]
 
 
 async def test_session_updates(storage: Storage) -> None:
@@ -352,8 +353,8 @@ async def test_property_22_a_newer_event_of_the_same_photo_changes_times_origin_
     storage: Storage,
 ) -> None:
     def result(seconds: float) -> PhotoOutcome:
-        made = outcome(photo_event("s", "p", seconds), faces=[face(random_vector("same"))])
-        return replace(made, etag="e", event=replace(made.event, s3_key="photos/p.jpg"))
+        photo = photo_event("s", "p", seconds, s3_key="photos/p.jpg")
+        return replace(outcome(photo, faces=[face(random_vector("same"))]), etag="e")
 
     async def compared() -> list[list[tuple[object, ...]]]:
         return [
@@ -373,7 +374,7 @@ async def test_property_22_a_newer_event_of_the_same_photo_changes_times_origin_
     before = await compared()
     for seconds in (11, 12):
         newer = result(seconds)
-        assert await register_photos(storage.store, [newer.event]) == [Effect.WRITTEN]
+        assert await register_photos(storage.store, [newer.photo]) == [Effect.WRITTEN]
         await _save(storage, newer)
     assert await compared() == before
 
@@ -399,14 +400,14 @@ HOSTILE = [
 @pytest.mark.property(15)
 async def test_property_15_hostile_ids_are_data(storage: Storage) -> None:
     store = storage.store
-    events = [replace(photo_event(text, text[::-1], 10), s3_key=text) for text in HOSTILE]
+    events = [photo_event(text, text[::-1], 10, s3_key=text) for text in HOSTILE]
     assert set(await register_photos(store, events)) == {Effect.WRITTEN}
     assert await triage_photos(store, events) == [None] * len(events)
     await _save(storage, *map(outcome, events))
     stored = await storage.rows("SELECT session_id, photo_id, s3_key FROM photos")
-    assert set(stored) == {(event.session_id, event.photo_id, event.s3_key) for event in events}
+    assert set(stored) == {(one.event.session_id, one.event.photo_id, one.event.s3_key) for one in events}
     assert {row[:2] for row in await _faces(storage)} == {row[:2] for row in stored}
-    for event in events:
+    for event in (one.event for one in events):
         assert (await read_counts(store, event.session_id)).indexed == 1
         assert (await delete_photo(store, event.session_id, event.photo_id, at(10))).faces_removed == 1
         await delete_session(store, event.session_id, at(10))

@@ -19,8 +19,14 @@ from facepass.schemas.ledger import Origin
 from facepass.schemas.metrics import dead_letters_oldest_age_seconds, dead_letters_open
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams.dead_letters import handling as streams_dead_letters
-from facepass.streams.dead_letters.handling import Selection, open_letters, send_again, watch_open_letters
-from facepass.streams.kafka.publisher import DeadLetter, open_publisher
+from facepass.streams.dead_letters.handling import (
+    Selection,
+    read_open_dead_letters,
+    send_again,
+    watch_open_dead_letters,
+)
+from facepass.streams.kafka.publisher import open_publisher
+from facepass.streams.kafka.records import DeadLetter, Record
 from facepass.streams.kafka.topics import create_topics
 
 THEN = datetime(2026, 5, 9, 12, 30, 0, 123000, tzinfo=UTC)
@@ -56,20 +62,20 @@ def letter(session: str, photo: str, **fields: object) -> DeadLetter:
     given = {
         "value": value,
         "key": photo.encode(),
-        "headers": [("trace", b"abc"), ("facepass-topic", b"the producer's own")],
+        "headers": (("trace", b"abc"), ("facepass-topic", b"the producer's own")),
         "origin": Origin(topic="photo-indexed", partition=1, offset=7),
-        "occurred_at": THEN,
-        "code": ErrorCode.PHOTO_NOT_FOUND,
-        "text": "there is no such object",
+        "recorded_at": THEN,
     }
-    return DeadLetter(**(given | fields))  # type: ignore[arg-type]
+    code = fields.pop("code", ErrorCode.PHOTO_NOT_FOUND)
+    record = Record(**(given | fields))  # type: ignore[arg-type]
+    return DeadLetter(record=record, occurred_at=THEN, code=code, text="there is no such object")
 
 
-def bury(settings: KafkaSettings, *letters: DeadLetter) -> None:
+def give_up(settings: KafkaSettings, *letters: DeadLetter) -> None:
     async def send() -> None:
         async with open_publisher(settings) as publisher:
             for one in letters:
-                await publisher.dead_letter(one)
+                await publisher.publish_dead_letter(one)
 
     asyncio.run(send())
 
@@ -83,7 +89,8 @@ def letter_ids(settings: KafkaSettings, session: str) -> list[str]:
     """Ids of the open letters of a session."""
 
     async def read() -> list[str]:
-        found = [one async for some in open_letters(settings, Selection(session_id=session)) for one in some]
+        opened = read_open_dead_letters(settings, Selection(session_id=session))
+        found = [one async for some in opened for one in some]
         return [str(one.id) for one in sorted(found, key=lambda one: one.photo_id or "")]
 
     return asyncio.run(read())
@@ -97,7 +104,7 @@ def test_a_replayed_event_is_what_came_in_and_its_letter_is_no_longer_open(
     settings: KafkaSettings, facepass: Run
 ) -> None:
     session = new_session()
-    bury(settings, letter(session, "a"), letter(session, "b"))
+    give_up(settings, letter(session, "a"), letter(session, "b"))
     first, second = letter_ids(settings, session)
 
     assert "replayed 1 dead letters" in facepass("replay", first).output
@@ -117,11 +124,11 @@ def test_a_replayed_event_is_what_came_in_and_its_letter_is_no_longer_open(
 
 def test_a_crash_between_replay_and_mark_replays_again(settings: KafkaSettings, facepass: Run) -> None:
     session = new_session()
-    bury(settings, letter(session, "a"))
+    give_up(settings, letter(session, "a"))
 
     async def crash() -> None:
         async with open_publisher(settings) as publisher:
-            async for letters in open_letters(settings, Selection(session_id=session)):
+            async for letters in read_open_dead_letters(settings, Selection(session_id=session)):
                 for one in letters:
                     await send_again(publisher, one)
 
@@ -134,7 +141,7 @@ def test_a_crash_between_replay_and_mark_replays_again(settings: KafkaSettings, 
 
 def test_discarded_letters_are_not_published(settings: KafkaSettings, facepass: Run) -> None:
     session = new_session()
-    bury(settings, letter(session, "a"))
+    give_up(settings, letter(session, "a"))
     assert "discarded 1 dead letters" in facepass("discard", "--session", session, "--photo", "a").output
     assert (letter_ids(settings, session), records(settings, "photo-indexed", session)) == ([], [])
 
@@ -144,7 +151,7 @@ def test_list_counts_open_letters_by_cause(settings: KafkaSettings, facepass: Ru
     topic = f"topic-{uuid.uuid4().hex[:8]}"
     here = Origin(topic=topic, partition=0, offset=0)
     bad = {"origin": here, "code": ErrorCode.INVALID_EVENT}
-    bury(
+    give_up(
         settings, *(letter(session, str(number), origin=here) for number in range(3)), letter(session, "x", **bad)
     )
 
@@ -160,7 +167,7 @@ def test_list_counts_open_letters_by_cause(settings: KafkaSettings, facepass: Ru
 def test_options_select_together(settings: KafkaSettings, facepass: Run) -> None:
     session = new_session()
     other = Origin(topic="photo-deleted", partition=0, offset=0)
-    bury(
+    give_up(
         settings,
         letter(session, "a"),
         letter(session, "b", code=ErrorCode.DAMAGED_IMAGE),
@@ -185,7 +192,7 @@ def test_options_select_together(settings: KafkaSettings, facepass: Run) -> None
 
 def test_what_is_shown_cannot_command_a_terminal(settings: KafkaSettings, facepass: Run) -> None:
     session = new_session()
-    bury(settings, letter(session, "\x1b[2Jphoto", headers=[("trace", b"\x1b]0;title\x07")]))
+    give_up(settings, letter(session, "\x1b[2Jphoto", headers=(("trace", b"\x1b]0;title\x07"),)))
     output = facepass("show", "--session", session).output
     assert "\x1b" not in output
     assert "\\x1b[2Jphoto" in output
@@ -197,7 +204,7 @@ def test_an_event_that_was_too_large_for_its_letter_is_left_open(settings: Kafka
     session = new_session()
     topic = f"topic-{uuid.uuid4().hex[:8]}"
     here = Origin(topic=topic, partition=0, offset=0)
-    bury(settings, letter(session, "a", value=b"x" * 2_100_000, origin=here))
+    give_up(settings, letter(session, "a", value=b"x" * 2_100_000, origin=here))
     assert "1 cannot be replayed" in facepass("replay", "--topic", topic).output
     assert "too large" in facepass("show", "--topic", topic).output
     assert "discarded 1" in facepass("discard", "--topic", topic).output
@@ -219,23 +226,23 @@ async def test_the_metrics_follow_the_topic(kafka: str, monkeypatch: pytest.Monk
     session = new_session()
     dead_letters_open.set(-1)
     async with open_publisher(settings) as publisher:
-        await publisher.dead_letter(letter(session, "a"))
-    task = asyncio.create_task(watch_open_letters(settings))
+        await publisher.publish_dead_letter(letter(session, "a"))
+    task = asyncio.create_task(watch_open_dead_letters(settings))
     try:
         async with open_publisher(settings) as publisher:
             await eventually(lambda: _gauge(dead_letters_open) > 0)
             before = _gauge(dead_letters_open)
-            await publisher.dead_letter(letter(session, "b"))
-            await publisher.dead_letter(letter(session, "c"))
+            await publisher.publish_dead_letter(letter(session, "b"))
+            await publisher.publish_dead_letter(letter(session, "c"))
             await eventually(lambda: _gauge(dead_letters_open) == before + 2)
-            async for letters in open_letters(settings, Selection(session_id=session)):
-                await streams_dead_letters.handle_letters(
+            async for letters in read_open_dead_letters(settings, Selection(session_id=session)):
+                await streams_dead_letters.handle_dead_letters(
                     publisher, letters, streams_dead_letters.Handled.DISCARDED
                 )
             await eventually(lambda: _gauge(dead_letters_open) == before - 1)
             # somebody else's record is none
             await _send(kafka, b"foreign")
-            await publisher.dead_letter(letter(session, "d"))
+            await publisher.publish_dead_letter(letter(session, "d"))
             await eventually(lambda: _gauge(dead_letters_open) == before)
             await eventually(lambda: _gauge(dead_letters_oldest_age_seconds) > 1)
     finally:

@@ -17,21 +17,23 @@ from support.streams_support import eventually
 from facepass.embedding import FaceEngine
 from facepass.local.ports import free_port
 from facepass.schemas.errors import ErrorCode, PermanentError, TransientError
-from facepass.schemas.events import Event, IndexUpdate
+from facepass.schemas.events import Event, IndexUpdate, PhotoIndexed
 from facepass.schemas.faces import PhotoFaces
 from facepass.schemas.ids import PhotoId, SessionId
-from facepass.schemas.ledger import Effect, Origin, PhotoEvent
+from facepass.schemas.ledger import Effect, Origin
+from facepass.schemas.photo_events import PhotoEvent
 from facepass.schemas.settings import DatabaseSettings, IngestSettings, PhotoStoreSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
-from facepass.storage.photos.photo_store import PhotoStore, StoredPhoto, open_photo_store
+from facepass.storage.photos import PhotoStore, StoredPhoto, open_photo_store
 from facepass.storage.writes import register_photos
 from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
-from facepass.streams.ingest import pipeline as pipeline_module
+from facepass.streams.ingest import preparation
 from facepass.streams.ingest.ingest_process import index_batch
-from facepass.streams.ingest.pipeline import Analyser, Pipeline, Task, index_photos, open_pipeline
-from facepass.streams.ingest.sweep import sweep_forever, take_up, write_owed_letters
-from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.ingest.pipeline import Analyser, Pipeline, Task, open_pipeline
+from facepass.streams.ingest.settling import index_photos
+from facepass.streams.ingest.sweep import sweep_forever, take_up, write_owed_dead_letters
+from facepass.streams.kafka.records import DeadLetter, Record
 from facepass.streams.process.worker import Worker
 
 SESSION = SessionId("wedding")
@@ -57,7 +59,7 @@ class Listener:
         self.states.append([row[0] for row in rows])
         self.updates += [event for event in events if isinstance(event, IndexUpdate)]
 
-    async def dead_letter(self, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, letter: DeadLetter) -> None:
         if self.dies:
             raise RuntimeError("killed")
         self.letters.append(letter)
@@ -76,7 +78,7 @@ class Parts:
     async def register(self, *tasks: Task) -> None:
         """Photos that a lost event left pending, and that are due for the sweep in this order."""
         for one in tasks:
-            await register_photos(self.pipeline.store, [one.event])
+            await register_photos(self.pipeline.store, [one.photo])
         self.run("UPDATE photo_results SET next_attempt_at = next_attempt_at - interval '2 h'")
 
     async def sweep(self) -> int:
@@ -129,16 +131,10 @@ def opened(database_settings: DatabaseSettings, engine: FaceEngine, tmp_path: Pa
 
 
 def task(photo_id: str, key: str = "astronaut.jpg") -> Task:
-    return Task(
-        event=PhotoEvent(
-            session_id=SESSION,
-            photo_id=PhotoId(photo_id),
-            s3_key=key,
-            occurred_at=datetime(2026, 5, 9, tzinfo=UTC),
-            occurred_at_given=True,
-            origin=Origin(topic="photo-indexed", partition=0, offset=0),
-        )
-    )
+    then, origin = datetime(2026, 5, 9, tzinfo=UTC), Origin(topic="photo-indexed", partition=0, offset=0)
+    event = PhotoIndexed(session_id=SESSION, photo_id=PhotoId(photo_id), s3_key=key, occurred_at=then)
+    record = Record(origin=origin, value=event.to_bytes(), key=None, headers=(), recorded_at=then)
+    return Task(photo=PhotoEvent(event=event, origin=origin), record=record)
 
 
 async def test_updates_are_published_after_the_rows_are_committed(opened: Opener) -> None:
@@ -182,7 +178,7 @@ async def test_a_photo_store_that_is_away_leaves_photos_pending_then_failed_with
         assert await parts.sweep() == 1
         (letter,) = parts.listener.letters
         assert (letter.code, letter.rebuilt) == (ErrorCode.STORE_UNAVAILABLE, True)
-        assert json.loads(letter.value or b"") == {
+        assert json.loads(letter.record.value or b"") == {
             "session_id": SESSION,
             "photo_id": "a",
             "s3_key": "astronaut.jpg",
@@ -202,7 +198,7 @@ async def test_the_sweep_indexes_what_a_lost_event_left_pending(opened: Opener) 
 async def test_a_photo_that_hangs_in_the_sweep_delays_no_other(
     opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "_FETCH_RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(preparation, "_FETCH_RETRY_SECONDS", 0.3)
     settings = IngestSettings(fetch_concurrency=4, sweep_seconds=0.05)
     async with opened(settings=settings) as parts:
         hanging = Hanging(parts.pipeline.photo_store)
@@ -230,13 +226,13 @@ async def test_a_dead_letter_that_a_dying_process_did_not_write_is_written_at_th
             await (parts.sweep() if swept else index_photos(parts.pipeline, [task("a", "gone.jpg")]))
         assert (parts.states(), parts.listener.letters) == ({"a": "failed"}, [])
     async with opened() as parts:
-        await write_owed_letters(parts.pipeline)
+        await write_owed_dead_letters(parts.pipeline)
         (letter,) = parts.listener.letters
         assert (letter.code, letter.rebuilt) == (ErrorCode.PHOTO_NOT_FOUND, True)
-        assert json.loads(letter.value or b"")["photo_id"] == "a"
-        await write_owed_letters(parts.pipeline)
+        assert json.loads(letter.record.value or b"")["photo_id"] == "a"
+        await write_owed_dead_letters(parts.pipeline)
         await index_photos(parts.pipeline, [task("b", "gone.jpg")])
-        await write_owed_letters(parts.pipeline)
+        await write_owed_dead_letters(parts.pipeline)
         assert len(parts.listener.letters) == 2, "a letter that was written is owed again"
 
 
@@ -253,13 +249,13 @@ async def test_a_defect_with_one_photo_fails_that_photo_alone(opened: Opener, en
 
 async def test_an_outage_of_postgresql_holds_the_batch_until_it_is_over(opened: Opener) -> None:
     async with opened() as parts:
-        name = psycopg.conninfo.conninfo_to_dict(parts.store.database)["dbname"]
+        name = psycopg.conninfo.conninfo_to_dict(parts.database)["dbname"]
         parts.run(f"ALTER DATABASE \"{name}\" SET lock_timeout = '50ms'")
         parts.run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        with psycopg.connect(parts.store.database) as blocker, capture_logs() as logs:
+        with psycopg.connect(parts.database) as blocker, capture_logs() as logs:
             blocker.execute("LOCK TABLE photo_results")  # counts as an outage, like a server that is away
             batch = asyncio.create_task(index_photos(parts.pipeline, [task("a")]))
             async with asyncio.timeout(30):

@@ -19,8 +19,9 @@ from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
 from facepass.streams.intake import intake_process as intake_module
-from facepass.streams.intake.intake_process import Intake, intake_apps
-from facepass.streams.kafka.publisher import DeadLetter
+from facepass.streams.intake.applying import Intake
+from facepass.streams.intake.intake_process import intake_apps
+from facepass.streams.kafka.records import DeadLetter
 from facepass.streams.process.worker import Worker
 
 _BATCH = 5
@@ -34,7 +35,7 @@ class Nowhere:
     async def publish_all(self, events: Sequence[Event]) -> None:
         del events
 
-    async def dead_letter(self, letter: DeadLetter) -> None:
+    async def publish_dead_letter(self, letter: DeadLetter) -> None:
         raise AssertionError(letter)
 
 

@@ -143,7 +143,7 @@ async def test_a_cancellation_that_nobody_asked_for_ends_the_worker(broker: str,
                 if what == "agent":
                     await cancelled()
                 if what == "part of an agent":
-                    worker.watch(group.create_task(cancelled()))
+                    worker.fail_if_cancelled(group.create_task(cancelled()))
 
     tasks = [cancelled] if what == "task beside" else []
     with pytest.raises(RuntimeError, match="was cancelled"):
@@ -254,7 +254,7 @@ FAUSTS_MS = 1500
 
 
 @pytest.mark.parametrize(
-    ("idempotence", "prompt", "wait", "idle_wait"),
+    ("idempotence", "fetch_often", "wait", "idle_wait"),
     [
         (False, True, FETCH_WAIT_MS, IDLE_FETCH_WAIT_MS),
         (False, False, FAUSTS_MS, FAUSTS_MS),
@@ -262,12 +262,12 @@ FAUSTS_MS = 1500
     ],
 )
 async def test_on_the_embedded_broker_a_prompt_consumer_lets_no_fetch_wait_for_long(
-    broker: str, idempotence: bool, prompt: bool, wait: int, idle_wait: int
+    broker: str, idempotence: bool, fetch_often: bool, wait: int, idle_wait: int
 ) -> None:
     """That broker looks for new records only twice in the time that a fetch may wait, and Faust's is 1.5 s."""
     settings = await with_topics(broker)
     consuming_settings = settings.model_copy(update={"kafka_idempotence": idempotence})
-    app = new_app(consuming_settings, app_id=GROUP, buffered=20, prompt=prompt)
+    app = new_app(consuming_settings, app_id=GROUP, buffered=20, fetch_often=fetch_often)
     worker = Worker("w")
 
     async def idle(stream: Any) -> None:

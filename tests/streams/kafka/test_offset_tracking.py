@@ -17,13 +17,13 @@ from facepass.streams.kafka.faust_app import new_app
 PARTITION = TP("photo-deleted", 0)
 
 
-@pytest.mark.parametrize("prompt", [False, True])
+@pytest.mark.parametrize("fetch_often", [False, True])
 @pytest.mark.parametrize(("made", "known"), [(True, 2), (False, None)])
 async def test_a_refused_commit_is_not_taken_for_one_that_was_made(
-    monkeypatch: pytest.MonkeyPatch, prompt: bool, made: bool, known: int | None
+    monkeypatch: pytest.MonkeyPatch, fetch_often: bool, made: bool, known: int | None
 ) -> None:
-    settings = KafkaSettings(kafka="127.0.0.1:1", kafka_idempotence=not prompt)
-    app = new_app(settings, app_id="facepass-test", buffered=1, prompt=prompt)
+    settings = KafkaSettings(kafka="127.0.0.1:1", kafka_idempotence=not fetch_often)
+    app = new_app(settings, app_id="facepass-test", buffered=1, fetch_often=fetch_often)
     consumer: Any = app.consumer
 
     async def commit(_consumer: object, _offsets: object) -> bool:

@@ -22,8 +22,8 @@ from facepass.schemas.events import (
 )
 from facepass.schemas.ledger import Origin, UpdateStatus
 from facepass.schemas.settings import KafkaSettings
-from facepass.streams.kafka.publisher import DeadLetter, open_publisher
-from facepass.streams.kafka.records import Record
+from facepass.streams.kafka.publisher import open_publisher
+from facepass.streams.kafka.records import DeadLetter, Record
 from facepass.streams.kafka.topics import check_topics, create_topics, topic_specs
 
 NOW = datetime(2026, 5, 9, 12, 30, tzinfo=UTC)
@@ -135,18 +135,16 @@ async def test_keys_are_the_topics_and_deletions_of_the_api_are_marked(broker: s
 @pytest.mark.parametrize("value", [b"\xff\x00 not text", None])
 async def test_a_dead_letter_keeps_the_original_and_says_why(broker: str, value: bytes | None) -> None:
     settings = await with_topics(broker)
+    origin = Origin(topic="photo-indexed", partition=3, offset=7)
     letter = DeadLetter(
-        value=value,
-        key=None,
-        headers=[("trace", b"1")],
-        origin=Origin(topic="photo-indexed", partition=3, offset=7),
+        record=Record(origin=origin, value=value, key=None, headers=(("trace", b"1"),), recorded_at=NOW),
         occurred_at=NOW,
         code=ErrorCode.INVALID_EVENT,
         text="photo-indexed: the value is not JSON",
         rebuilt=True,
     )
     async with open_publisher(settings) as publisher:
-        await publisher.dead_letter(letter)
+        await publisher.publish_dead_letter(letter)
     (found,) = await read_topic(broker, DEAD_LETTERS_TOPIC)
     assert found.value == value
     assert dict(found.headers) == {
@@ -163,16 +161,15 @@ async def test_a_dead_letter_keeps_the_original_and_says_why(broker: str, value:
 
 async def test_a_record_too_large_for_the_dead_letters_leaves_its_headers(broker: str) -> None:
     settings = await with_topics(broker)
+    origin = Origin(topic="photo-indexed", partition=0, offset=1)
     letter = DeadLetter(
-        value=b"x" * 3_000_000,
-        key=b"k",
-        origin=Origin(topic="photo-indexed", partition=0, offset=1),
+        record=Record(origin=origin, value=b"x" * 3_000_000, key=b"k", headers=(), recorded_at=NOW),
         occurred_at=NOW,
         code=ErrorCode.INVALID_EVENT,
         text="not JSON",
     )
     async with open_publisher(settings) as publisher:
-        await publisher.dead_letter(letter)
+        await publisher.publish_dead_letter(letter)
     (found,) = await read_topic(broker, DEAD_LETTERS_TOPIC)
     assert (found.key, found.value) == (b"k", None)
     assert dict(found.headers)["facepass-value-omitted"] == b"3000000"

@@ -18,8 +18,8 @@ from support.streams_support import SESSION_SECONDS, committed, eventually
 from facepass.schemas.settings import KafkaSettings
 from facepass.streams.kafka.batching import batches
 from facepass.streams.kafka.faust_app import add_agent, new_app
-from facepass.streams.kafka.group_offsets import open_positions
-from facepass.streams.process.retention_gaps import go_on_after_gaps
+from facepass.streams.kafka.group_offsets import open_group_offsets
+from facepass.streams.process.retention_gaps import skip_retention_gaps
 from facepass.streams.process.worker import Worker
 
 
@@ -78,7 +78,7 @@ async def reading(broker: str, group: str, topic: str) -> AsyncIterator[list[byt
 
     app = new_app(settings, app_id=group, buffered=20)
     add_agent(app, topic, agent, on_error=worker.fail)
-    go_on_after_gaps(app, settings)
+    skip_retention_gaps(app, settings)
     task = asyncio.create_task(worker.run(app))
     try:
         yield taken
@@ -149,7 +149,7 @@ async def test_records_published_as_one_batch_and_read_are_no_gap(broker: str) -
         await producer.stop()
     await commit(broker, group, topic, 40)
     partition = TopicPartition(topic, 0)
-    async with open_positions(KafkaSettings(kafka=broker), group) as positions:
+    async with open_group_offsets(KafkaSettings(kafka=broker), group) as positions:
         position = (await positions.read([partition]))[partition]
     assert not position.beyond_end
     assert (position.committed, position.lag, position.dropped) == (40, 0, 0)

@@ -2,14 +2,14 @@
 
 from aiokafka import TopicPartition
 
-from facepass.streams.kafka.group_offsets import Position
+from facepass.streams.kafka.group_offsets import PartitionOffsets
 from facepass.streams.process.watchdog import Standstill
 
 A, B = TopicPartition("photos", 0), TopicPartition("photos", 1)
 
 
-def at(committed: int | None, end: int = 100, begin: int = 0) -> Position:
-    return Position(begin=begin, committed=committed, end=end)
+def at(committed: int | None, end: int = 100, begin: int = 0) -> PartitionOffsets:
+    return PartitionOffsets(begin=begin, committed=committed, end=end)
 
 
 def test_lag_counts_what_the_topic_still_holds() -> None:

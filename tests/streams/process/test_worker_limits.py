@@ -25,9 +25,9 @@ from facepass.schemas.settings import DatabaseSettings
 from facepass.storage.database import open_database
 from facepass.storage.generations import open_store
 from facepass.streams.dead_letters.give_up_limits import DeadLetterLimits
-from facepass.streams.intake.intake_process import INTAKE_GROUP, Intake, register
-from facepass.streams.kafka.publisher import DeadLetter
-from facepass.streams.kafka.records import Record
+from facepass.streams.intake.applying import Intake, register
+from facepass.streams.intake.intake_process import INTAKE_GROUP
+from facepass.streams.kafka.records import DeadLetter, Record
 
 GOOD = b'{"session_id": "s", "photo_id": "%d", "s3_key": "a.jpg"}'
 
@@ -132,7 +132,7 @@ async def test_of_a_batch_that_passes_the_limit_nothing_is_written_or_buried(
         async def publish_all(self, events: Sequence[Event]) -> None:
             del events
 
-        async def dead_letter(self, letter: DeadLetter) -> None:
+        async def publish_dead_letter(self, letter: DeadLetter) -> None:
             del letter
             self.letters += 1
 
