@@ -1,23 +1,14 @@
 """The sub-command `facepass bench`. What it runs is imported when it runs: `facepass --help` answers at once."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench.sizes import Subject
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-class Subject(StrEnum):
-    """What can be measured by itself."""
-
-    INGEST = "ingest"
-    SEARCH = "search"
-    SHARD = "shard"
-    STREAMS = "streams"
-    HTTP = "http"
 
 
 def bench(

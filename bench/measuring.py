@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.command import Subject
 from bench.photo_sets import PhotoSet, make_photos, own_photos
 from bench.row import Row
 from bench.rows import (
@@ -19,7 +18,7 @@ from bench.rows import (
     shard_rows,
 )
 from bench.site import Site, open_site
-from bench.sizes import Sizes
+from bench.sizes import Sizes, Subject
 from facepass.embedding import FaceEngine, open_engine
 from facepass.local import KafkaKind
 from facepass.schemas.settings import ModelSettings, read_settings

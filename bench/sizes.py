@@ -1,6 +1,17 @@
-"""How much each benchmark does: the published sizes, and small ones that only show that it runs."""
+"""Subjects of the benchmark, and how much is done of each: the published sizes, and small ones to see that it runs."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Subject(StrEnum):
+    """A part of the benchmark that can be measured by itself."""
+
+    INGEST = "ingest"
+    SEARCH = "search"
+    SHARD = "shard"
+    STREAMS = "streams"
+    HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
