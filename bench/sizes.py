@@ -1,4 +1,4 @@
-"""Subjects of the benchmark, and how much is done of each: the published sizes, and small ones to see that it runs."""
+"""Subjects of the benchmark and how much is done of each: published sizes, and small ones to see that it runs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
