@@ -43,6 +43,7 @@ def settings() -> None:
     print(env_example(), end="")
 
 
+# Typer calls it before every command, and alone for `facepass --version`.
 @app.callback(invoke_without_command=True)
 def _version(
     *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
@@ -53,7 +54,7 @@ def _version(
 
 
 def _put_together() -> None:
-    """`facepass --help` lists single commands first, then groups, in this order."""
+    """Put the commands together: `facepass --help` lists single commands first, then groups, in this order."""
     commands.add_bench(app)
     for command in (commands.verify, settings, commands.migrate, commands.prepare):
         app.command()(command)

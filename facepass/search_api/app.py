@@ -58,6 +58,7 @@ def create_app(resources: Resources, lifespan: Lifespan | None = None) -> FastAP
     check_direct_routes(app)
     add_docs(app)
     answer_errors(app)
+    # The middleware that is added last is called first.
     app.add_middleware(SegmentPaths)
     add_cors(app, resources.access.cors_origins)
     app.add_middleware(RequestLog)

@@ -1,4 +1,4 @@
-"""/health, /ready and /metrics."""
+"""The probes of a serving process: /health, /ready and /metrics."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ def probe_routes(database: Database, replica: Replica, pack: str, broker_healthy
 
 
 def _add_health(router: APIRouter, database: Database, pack: str, broker_healthy: Callable[[], bool]) -> None:
-    """Whether the process works: 503 without the database; without the broker only `degraded`."""
+    """Add /health, on whether the process works: 503 without the database; without the broker only `degraded`."""
     started = time.monotonic()
 
     @router.get(
@@ -68,7 +68,7 @@ def _add_health(router: APIRouter, database: Database, pack: str, broker_healthy
 
 
 def _add_ready(router: APIRouter, database: Database, replica: Replica) -> None:
-    """Whether searches are answered now: lease in force, model loaded, database there."""
+    """Add /ready, on whether searches are answered now: lease in force, model loaded, database there."""
 
     @router.get(
         "/ready",
@@ -89,7 +89,7 @@ def _add_ready(router: APIRouter, database: Database, replica: Replica) -> None:
 
 
 async def _reachable(database: Database) -> bool:
-    """Whether a transaction can begin: that takes a connection that the pool has just checked."""
+    """True if a transaction can begin: that takes a connection that the pool has just checked."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS), database.transaction(snapshot=True):
             return True

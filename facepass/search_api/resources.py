@@ -1,4 +1,4 @@
-"""What the HTTP API is built from."""
+"""The parts that the HTTP API is built from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from facepass.use_cases import PhotoResults
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What `create_app` needs, opened by the entry point and closed by it. Each room gets its own share of it.
+    """The needs of `create_app`, opened by the entry point and closed by it. Each room gets its own share of it.
 
     Attributes:
         lease: of all replicas, for whoever waits until none of them serves any more what was deleted.

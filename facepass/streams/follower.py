@@ -36,7 +36,7 @@ class HintedShards(Protocol):
 
 
 class Listener(Protocol):
-    """Whoever else wants to know of every update: the calls that wait for one."""
+    """The other part that hears of every update: the calls that wait for one."""
 
     def note(self, update: IndexUpdate) -> None:
         """Take an update; never waits."""
@@ -46,11 +46,11 @@ class PolledReplica(Protocol):
     """The part of the replica that the poll task drives."""
 
     async def poll(self) -> None:
-        """One poll of the database."""
+        """Poll the database once."""
 
 
 class Follower:
-    """Build one with `build_follower`, and let it run inside `async with follower.running():`."""
+    """The follower. Build one with `build_follower`, and let it run inside `async with follower.running():`."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Follower:
         self._following = False
 
     def broker_healthy(self) -> bool:
-        """Whether hints arrive: the consumer is in its group."""
+        """True if hints arrive: the consumer is in its group."""
         return self._following
 
     @asynccontextmanager
@@ -115,6 +115,7 @@ class Follower:
             if not failed.done():
                 failed.set_exception(failure)
 
+        # Faust runs it in a task of its own from `app.start` on.
         add_agent(app, IndexUpdate.topic, self.take_hints, on_error=fail)
         try:
             await app.start()
@@ -149,7 +150,7 @@ class Follower:
                 _log.warning("event_refused", topic=IndexUpdate.topic, offset=record.origin.offset, error=exc)
                 continue
             self._shards.hint(update)
-            self._hinted.set()
+            self._hinted.set()  # wakes `catch_up_forever`
             if self._listener is not None:
                 self._listener.note(update)
             events_total.labels(topic=IndexUpdate.topic, outcome="applied").inc()

@@ -1,4 +1,4 @@
-"""`facepass bench`: the benchmark lies beside this package in the source tree, and in no installed one."""
+"""The command `facepass bench`: the benchmark lies beside this package in the source tree, in no installed one."""
 
 from pathlib import Path
 

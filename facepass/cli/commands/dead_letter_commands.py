@@ -1,4 +1,4 @@
-"""`facepass dead-letters`: which letters are meant, by ids or by options."""
+"""The commands `facepass dead-letters`: which letters are meant, by ids or by options."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""`facepass doctor`: what is missing or wrong on this machine."""
+"""The command `facepass doctor`: what is missing or wrong on this machine."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""`facepass keys`: API keys made, listed, revoked, rotated."""
+"""The commands `facepass keys`: API keys made, listed, revoked, rotated."""
 
 import asyncio
 from datetime import timedelta

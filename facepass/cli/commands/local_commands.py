@@ -1,4 +1,4 @@
-"""`facepass dev` and `facepass demo`: FacePass tried out on one machine, with embedded parts.
+"""The commands `facepass dev` and `facepass demo`: FacePass tried out on one machine, with embedded parts.
 
 The parts are in the room `local`, and what it needs is the extra `local`: production imports neither.
 """

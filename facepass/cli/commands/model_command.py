@@ -1,4 +1,4 @@
-"""`facepass prepare`: the model pack."""
+"""The command `facepass prepare`: the model pack."""
 
 from facepass.schemas.settings import ModelSettings, read_settings
 

@@ -1,4 +1,4 @@
-"""`facepass intake`, `ingest` and `serve`: the three processes, each with its logs set up first."""
+"""The commands `facepass intake`, `ingest` and `serve`: the three processes, each with its logs set up first."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`facepass sessions`: what became of a session's photos, its deletion, the link for its guests."""
+"""The commands `facepass sessions`: what became of a session's photos, its deletion, the link for its guests."""
 
 import asyncio
 from datetime import timedelta

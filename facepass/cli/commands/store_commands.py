@@ -1,4 +1,4 @@
-"""`facepass migrate` and `facepass topics`: the two stores prepared, PostgreSQL's tables and Kafka's topics."""
+"""The commands `facepass migrate` and `facepass topics`: PostgreSQL's tables and Kafka's topics prepared."""
 
 import asyncio
 from typing import Annotated

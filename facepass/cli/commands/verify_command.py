@@ -1,4 +1,4 @@
-"""`facepass verify`: what is compared, and with whom."""
+"""The command `facepass verify`: what is compared, and with whom."""
 
 import asyncio
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What operators' commands do and print: sessions, links, keys, dead letters, the doctor. No rule of its own."""
+"""The work of operators' commands: sessions, links, keys, dead letters, the doctor. No rule of its own."""
 
 from facepass.cli.operating.dead_letter_lists import discard_letters, list_letters, replay_letters, show_letters
 from facepass.cli.operating.diagnosis import run_doctor

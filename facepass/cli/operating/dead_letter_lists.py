@@ -1,4 +1,4 @@
-"""`facepass dead-letters`: what the commands do and print."""
+"""The work and the output of `facepass dead-letters`."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`facepass doctor`: what is missing or wrong on this machine, and how to mend it."""
+"""The work of `facepass doctor`: what is missing or wrong on this machine, and how to mend it."""
 
 import asyncio
 import platform
@@ -38,7 +38,7 @@ _OPTIONAL = {
 
 
 class Verdict(StrEnum):
-    """What was found. Only `WRONG` makes the doctor's exit status 1."""
+    """The result of one look. Only `WRONG` makes the doctor's exit status 1."""
 
     GOOD = "ok"
     ABSENT = "optional"
@@ -56,7 +56,7 @@ class Finding:
 
 
 def run_doctor() -> bool:
-    """Print every finding; whether nothing needed is missing or wrong."""
+    """Print every finding; True if nothing needed is missing or wrong."""
     console = Console(highlight=False)
     good = True
     colours = {Verdict.GOOD: "green", Verdict.ABSENT: "yellow", Verdict.WRONG: "red"}
@@ -121,7 +121,7 @@ async def _look(subject: str, look: Callable[[], Awaitable[str]]) -> Finding:
 
 
 async def _database() -> str:
-    """Reachable, migrated, and of the same generation as the model pack."""
+    """The versions of a database that is reachable, migrated, and of the same generation as the model pack."""
     async with open_database(read_settings(DatabaseSettings)) as database:
         async with database.transaction(snapshot=True) as connection:
             cursor = await connection.execute(
@@ -134,7 +134,7 @@ async def _database() -> str:
 
 
 async def _kafka() -> str:
-    """Reachable, with all topics and none of them compacted."""
+    """The address of a broker that is reachable, with all topics and none of them compacted; any warnings."""
     settings = read_settings(KafkaSettings)
     warnings = await check_topics(settings, [spec.name for spec in topic_specs(settings)])
     return "; ".join([f"{settings.kafka}, all topics there", *warnings])

@@ -1,4 +1,4 @@
-"""`facepass keys`: what the commands do and print. A key is printed once, when it is made."""
+"""The work and the output of `facepass keys`. A key is printed once, when it is made."""
 
 from collections.abc import Collection
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`facepass sessions link`: the address that a session's guests open, and its QR code."""
+"""The work of `facepass sessions link`: the address that a session's guests open, and its QR code."""
 
 import asyncio
 import sys
@@ -60,7 +60,7 @@ async def _make_link(session_id: SessionId, lifetime: timedelta) -> tuple[str, b
 
 
 def _draw(link: str, file: Path) -> None:
-    """Black on white. Error correction is as high as fits into the smallest code that holds the link."""
+    """Draw it, black on white. Error correction is as high as fits the smallest code that holds the link."""
     try:
         code = segno.make_qr(link)
         code.save(str(file), scale=_PIXELS_A_MODULE, border=_QUIET_MODULES)

@@ -1,4 +1,4 @@
-"""`facepass sessions`: what became of a session's photos, and its deletion with a receipt."""
+"""The work of `facepass sessions`: what became of a session's photos, and its deletion with a receipt."""
 
 from contextlib import AsyncExitStack
 
@@ -64,6 +64,7 @@ async def delete_and_wait(target: Target, *, patience: float) -> Receipt:
         store = await _open(stack)
         await _check_known(store, target)
         photo_store = await stack.enter_async_context(open_photo_store(read_settings(PhotoStoreSettings)))
+        # It publishes the event; intake applies it and the replicas let go, each in a process of its own.
         receipt = await erase(
             store.database,
             UploadStore(store.database, photo_store),
@@ -99,7 +100,7 @@ def print_receipt(receipt: Receipt) -> None:
 
 
 async def _check_known(store: Store, target: Target) -> None:
-    """An operator who mistypes an id is told so."""
+    """Refuse a session or photo that nothing was ever heard of: an operator who mistypes an id is told so."""
     if not await is_session_known(store.database, target.session_id):
         raise _unknown(target.session_id)
     if not target.photo_id:

@@ -1,4 +1,4 @@
-"""`facepass serve`: the HTTP API, its shards and their follower in one event loop."""
+"""The process `facepass serve`: the HTTP API, its shards and their follower in one event loop."""
 
 import asyncio
 import signal
@@ -60,10 +60,11 @@ class _Settings:
 
 
 class _ControlServer(uvicorn.Server):
-    """Ends when it is told to: the signals are the public server's."""
+    """The server of the control port. It ends when it is told to: the signals are the public server's."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Iterator[None]:  # uvicorn enters it around its serving
+        """Leave the signals alone while the block runs."""
         yield
 
 
@@ -113,7 +114,7 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
     await until_available(replica.register, waiting_for="PostgreSQL")
     results = PhotoResults(store)
     follower = build_follower(settings.kafka, settings.lease, shards, replica, results)
-    await stack.enter_async_context(follower.running())
+    await stack.enter_async_context(follower.running())  # three tasks, until the stack is closed
     return Resources(
         store=store,
         engine=engine,
@@ -142,6 +143,7 @@ async def _controlled(parts: Resources, listening: socket.socket) -> AsyncIterat
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     server = _ControlServer(config)
+    # It answers beside the public server until the block ends.
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     _log.info("control", address="{}:{}".format(*listening.getsockname()[:2]))
     try:

@@ -1,4 +1,4 @@
-"""`facepass intake` and `facepass ingest`: settings read, model opened, the consuming process run."""
+"""The processes of intake and ingest: settings read, model opened, the consuming process run."""
 
 import asyncio
 import os
@@ -38,6 +38,7 @@ def run_worker(work: Coroutine[object, object, None]) -> None:
         try:
             runner.run(work)
         finally:
+            # In a thread of its own, which fires while the runner's closing hangs.
             last_resort = threading.Timer(_CLOSING_SECONDS, os._exit, [exit_status(sys.exception())])
             last_resort.daemon = True
             last_resort.start()

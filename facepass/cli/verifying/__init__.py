@@ -1,4 +1,4 @@
-"""`facepass verify`: topics against the ledger, rows against counters, shards against rows. Changes nothing."""
+"""The verification: topics against the ledger, rows against counters, shards against rows. Changes nothing."""
 
 from facepass.cli.verifying.verification_run import run_verify
 

@@ -1,4 +1,4 @@
-"""What one run compares, and how a difference is looked at again before it counts."""
+"""The subject of one run, and the second look at a difference before it counts."""
 
 import asyncio
 import sys
@@ -17,12 +17,13 @@ _TELL_SECONDS = 2.0
 
 
 class Progress:
-    """How far a run has come, on standard error; a line every two seconds at most, none for what is quick."""
+    """The progress of a run, on standard error; a line every two seconds at most, none for what is quick."""
 
     def __init__(self) -> None:
         self._told = time.monotonic()
 
     def tell(self, what: str, done: int, total: int) -> None:
+        """Print how far the run is with `what`, unless a line was printed less than two seconds ago."""
         if time.monotonic() >= self._told + _TELL_SECONDS:
             self._told = time.monotonic()
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
@@ -30,7 +31,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What is compared.
+    """The subject of a comparison.
 
     Attributes:
         session: this one alone; None: all.
@@ -44,7 +45,7 @@ class Comparison:
 
 
 async def twice(look: Callable[[], Awaitable[list[Difference]]]) -> list[Difference]:
-    """What `look` finds, if it finds it again a moment later, as it is then."""
+    """The differences that `look` finds, and finds again a moment later, as they are then."""
     first = {difference.key for difference in await look()}
     if not first:
         return []

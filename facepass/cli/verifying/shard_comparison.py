@@ -26,7 +26,7 @@ _RELOAD = (
 
 @dataclass(slots=True)
 class ShardReport:
-    """What became of one replica's shards beside the differences.
+    """The account of one replica's shards beside the differences.
 
     Attributes:
         compared: how many.
@@ -50,7 +50,7 @@ class _Replica:
         return HeldShards.model_validate_json(await self._ask("GET", "/shards") or b"")
 
     async def contents(self, session_id: str) -> ShardContents | None:
-        """None if the shard is not held, or keeps changing."""
+        """The contents of a shard; None if it is not held, or keeps changing."""
         answer = await self._ask("GET", "/shards/contents", session_id=session_id)
         return None if answer is None else ShardContents.model_validate_json(answer)
 
@@ -62,6 +62,7 @@ class _Replica:
         return Reloaded.model_validate_json(answer or b"")
 
     async def _ask(self, method: str, path: str, **parameters: str) -> bytes | None:
+        # `search_api.control` answers, in the serving process.
         try:
             response = await self._client.request(method, f"{self.url}{path}", params=parameters)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
@@ -141,7 +142,7 @@ async def _compare_shard(
 async def _never_at_one(
     comparison: Comparison, url: str, first: ShardContents, shard: ShardContents | None, report: ShardReport
 ) -> list[Difference]:
-    """Whether a shard that was never seen at the rows' revision is stuck, or only never at rest.
+    """The difference of a shard never seen at the rows' revision, if it is stuck; none if only never at rest.
 
     Args:
         first: the rows as they were when the waiting began.

@@ -1,4 +1,4 @@
-"""What the topics still hold against the ledger: every photo accounted for, every deletion a fence."""
+"""The events that the topics still hold against the ledger: every photo accounted for, every deletion a fence."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime

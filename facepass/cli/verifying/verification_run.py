@@ -32,7 +32,7 @@ async def run_verify(replicas: Sequence[str], session: SessionId | None, *, repa
 async def report_differences(
     comparison: Comparison, kafka: KafkaSettings, replicas: Sequence[str], *, repair: bool
 ) -> int:
-    """Compare everything, print what differs and a last line; how many differences there were.
+    """Compare everything, print what differs and a last line; the number of differences.
 
     Kafka comes last: without it the rest has been compared.
 

@@ -1,4 +1,4 @@
-"""Who may call what, and how often: keys, guests' tokens, limits, and which sessions guests may use.
+"""The rules of who may call what, and how often: keys, guests' tokens, limits, and which sessions guests may use.
 
 Reads no body and answers nothing itself.
 """

@@ -1,4 +1,4 @@
-"""Which address a request comes from, and what of it is counted.
+"""The address that a request comes from, and what of it is counted.
 
 X-Forwarded-For is written by whoever sends it, so it is believed only as far as trusted proxies wrote it: read
 from the right, the first address that is no trusted proxy is the client's. What stands left of it may be invented.
@@ -33,7 +33,7 @@ class Proxies:
 
 
 def read_proxies(text: str) -> Proxies:
-    """From the setting: addresses and networks, separated by commas.
+    """The proxies of the setting: addresses and networks, separated by commas.
 
     Raises:
         PermanentError: `invalid_setting`.
@@ -89,7 +89,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def counted_as(address: Address | None) -> str:
-    """Whom a call by this address counts for: an IPv4 address, or an IPv6 network of 64 bits."""
+    """The name that a call by this address counts for: an IPv4 address, or an IPv6 network of 64 bits."""
     if address is None:
         return UNKNOWN
     if isinstance(address, IPv6Address):

@@ -46,7 +46,7 @@ _TOKEN = HTTPBearer(auto_error=False, bearerFormat="JWT", description="from the 
 
 
 class Guard:
-    """Checks keys, tokens and limits. One an application, because it counts.
+    """The checks of keys, tokens and limits. One an application, because it counts.
 
     Attributes:
         tokens_required: whether sessions are tied to tokens.
@@ -153,7 +153,7 @@ class Guard:
         standing = await self._limits.hit(limit, who)
         if standing is None:
             return
-        request.scope[STANDING] = standing
+        request.scope[STANDING] = standing  # `SecurityHeaders` makes headers of it
         if not standing.allowed:
             raise TransientError(
                 ErrorCode.RATE_LIMITED,

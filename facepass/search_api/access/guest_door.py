@@ -31,7 +31,8 @@ ADMISSION_ERRORS = (ErrorCode.SESSION_NOT_FOUND, ErrorCode.FACEPASS_DISABLED, Er
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestDoor:
-    """Names the session in the request's log line, checks the guest's token, knows which sessions guests may use.
+    """The door of guests: names the session in the request's log line, checks the guest's token, knows which
+    sessions guests may use.
 
     Attributes:
         unannounced: what becomes of a session with photos that was never announced.
@@ -80,7 +81,7 @@ class GuestDoor:
             raise refused
 
     async def look_up(self, session_id: SessionId) -> tuple[SessionRow, PermanentError | None]:
-        """What is known of a session, and why guests may not use it; None if they may.
+        """The session as far as it is known, and why guests may not use it; None if they may.
 
         Raises: as `Database.transaction`.
         """
@@ -88,7 +89,7 @@ class GuestDoor:
         return session, self.refusal_by(session)
 
     async def refusal_to_show(self, session_id: SessionId) -> PermanentError | None:
-        """Why the page's document says that a session cannot be searched; None if it does not say so.
+        """The reason why a session cannot be searched, if the page's document says so; None if it does not.
 
         The document comes before any token, so where guests need one it says nothing of the session. When the
         database does not answer, the page itself says so, and tries again.
@@ -102,7 +103,7 @@ class GuestDoor:
             return None
 
     async def refusal(self, session_id: SessionId) -> PermanentError | None:
-        """Why guests may not use a session; None if they may.
+        """The reason why guests may not use a session; None if they may.
 
         A session whose shard is held costs no round trip to the database: what its newest poll read decides, so a
         session that `session-updated` switches off or on again is refused or admitted one poll (a second) later.
@@ -117,7 +118,7 @@ class GuestDoor:
         return self.refusal_by(counts)
 
     def refusal_by(self, counts: SessionCounts) -> PermanentError | None:
-        """Why guests may not use a session; None if they may.
+        """The reason why guests may not use a session; None if they may.
 
         - Announced and switched on: they may, also before its first photo.
         - Announced and switched off: `facepass_disabled`, with and without photos.

@@ -1,4 +1,4 @@
-"""Checks API keys: those of the database and those of FACEPASS_API_KEYS.
+"""The check of API keys: those of the database and those of FACEPASS_API_KEYS.
 
 The keys of the database are kept in memory for CACHE_SECONDS, so a revocation takes effect in every process within
 that time. A key that is not among them is looked for in the database once more before it is refused, so a new key
@@ -32,10 +32,10 @@ LEAST_CHARACTERS = 32
 
 
 class KeyRing:
-    """Finds the caller that a key belongs to. One a process."""
+    """The keys that are valid, and the callers that they belong to. One a process."""
 
     def __init__(self, db: Database, configured: str) -> None:
-        """`configured`: keys with every scope, separated by commas."""
+        """Read the configured keys: each has every scope; they are separated by commas."""
         self._db = db
         self._configured = _read_configured(configured)
         self._stored: list[ApiKey] = []
@@ -44,7 +44,7 @@ class KeyRing:
         self._noted_at: dict[str, float] = {}
 
     async def caller(self, presented: str | None, address: str) -> Caller:
-        """Whose key this is.
+        """The caller whose key this is.
 
         Args:
             presented: the header's value.
@@ -100,7 +100,7 @@ class KeyRing:
 
 
 def _refused(reason: str, address: str, **named: str) -> PermanentError:
-    """The caller is not told which of the reasons it is."""
+    """The refusal of a key, noted: the caller is not told which of the reasons it is."""
     note_refusal(reason, address, **named)
     return PermanentError(ErrorCode.KEY_REQUIRED, "send a valid API key in the header X-API-Key")
 

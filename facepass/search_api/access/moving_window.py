@@ -34,9 +34,10 @@ class BoundedMemory(MemoryStorage):
         self._calls = 0
 
     def __len__(self) -> int:
-        """How many callers are known."""
+        """The number of callers that are known."""
         return len(self._windows)
 
+    # The library's `MovingWindowRateLimiter` calls these two, from `rate_limits._hit`.
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count `amount` calls, or none if there are too many already."""
         now = self._clock()

@@ -1,4 +1,4 @@
-"""How often a caller may call: moving windows by the library `limits`, in memory or in Redis.
+"""The limits on a caller's calls: moving windows by the library `limits`, in memory or in Redis.
 
 The policy while Redis does not answer: calls go on, and every process counts for itself in memory until Redis is
 back. That lets through more than the limit when there are several processes; refusing everybody would be worse.
@@ -41,7 +41,7 @@ RETRY_REDIS_SECONDS = 5.0
 
 
 class Limit(StrEnum):
-    """What is counted."""
+    """A kind of calls that are counted."""
 
     INDEX = "index"
     """Calls that index or delete, by key."""
@@ -51,7 +51,7 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a caller stands after a call.
+    """The standing of a caller after a call.
 
     Attributes:
         allowed: whether this call counted; else it is to be refused.
@@ -72,7 +72,7 @@ class Standing:
 
 
 class Limits:
-    """Counts calls. One a process, for one event loop."""
+    """The counts of calls. One a process, for one event loop."""
 
     def __init__(self, settings: AccessSettings, clock: Callable[[], float] = time.time) -> None:
         """Read the settings; nothing is connected yet.
@@ -122,7 +122,7 @@ class Limits:
         return standing
 
     def _try_redis(self) -> bool:
-        """Whether to ask Redis. After a failure one call tries it, the others do not wait with it."""
+        """True if Redis is to be asked. After a failure one call tries it, the others do not wait with it."""
         now = time.monotonic()
         if self._failed_at is None:
             return True
@@ -150,7 +150,7 @@ async def _hit(
 
 
 def read_limit(text: str, setting: str) -> RateLimitItem | None:
-    """From a setting such as `100/minute`; None for `off`.
+    """The limit in a setting such as `100/minute`; None for `off`.
 
     Raises:
         PermanentError: `invalid_setting`.

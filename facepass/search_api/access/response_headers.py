@@ -32,12 +32,13 @@ _PREFLIGHT_SECONDS = 600
 
 
 class SecurityHeaders:
-    """Adds what the answer does not bring itself. Outermost, so that errors have them too."""
+    """The headers that an answer does not bring itself, added to it. Outermost, so that errors have them too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and complete the headers of its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,7 +61,7 @@ def _complete(headers: MutableHeaders, scope: Scope) -> None:
 
 
 def _rate_limit(standing: Standing, now: float) -> dict[str, str]:
-    """Reset is a Unix time. `now` is one."""
+    """The headers of a caller's standing. Reset is a Unix time; `now` is one."""
     return {
         "X-RateLimit-Limit": str(standing.amount),
         "X-RateLimit-Remaining": str(standing.remaining),

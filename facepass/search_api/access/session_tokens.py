@@ -63,14 +63,14 @@ def read_token(secret: bytes, token: str) -> SessionId:
 
 
 def invalid_token() -> PermanentError:
-    """What a guest without a token, or with one that is of no use here, is told."""
+    """The refusal of a guest without a token, or with one that is of no use here."""
     return PermanentError(
         ErrorCode.TOKEN_REQUIRED, "this session is open to its guests' link alone; ask the photographer for it"
     )
 
 
 class SessionTokens:
-    """Checks tokens against the secret in the database, and goes on with the one it knows when that is away."""
+    """The check of tokens against the secret in the database, or the one it knows when that is away."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -79,7 +79,7 @@ class SessionTokens:
         self._reading = asyncio.Lock()
 
     async def session(self, token: str) -> SessionId:
-        """As `read_token`.
+        """The same as `read_token`, with the secret of the database.
 
         Raises:
             TransientError: `database_unavailable`, when the secret was never read.

@@ -1,4 +1,4 @@
-"""What every route shares: reading bodies and paths, answering errors, bounds, the request log, the connection.
+"""The share of every route: reading bodies and paths, answering errors, bounds, the request log, the connection.
 
 Knows nothing of sessions, photos or keys.
 """

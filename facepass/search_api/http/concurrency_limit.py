@@ -7,7 +7,7 @@ from facepass.schemas.errors import ErrorCode, TransientError
 
 
 class ConcurrencyLimit:
-    """At most so many are under way at a time. For one event loop: it has no lock."""
+    """A limit on how many are under way at a time. For one event loop: it has no lock."""
 
     def __init__(self, limit: int, *, what: str = "searches") -> None:
         self._limit = limit

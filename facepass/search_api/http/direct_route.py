@@ -11,14 +11,14 @@ from starlette.types import Receive, Scope, Send
 
 
 class DirectRoute(APIRoute):
-    """Calls its guards and its function with the request: FastAPI's way there takes longer than they do.
+    """A route that calls its guards and function with the request: FastAPI's way there takes longer than they do.
 
     The guards are those of the route and its router. What the application, or an inclusion of the router, depends
     on beside them is not called: `check_direct_routes` refuses such an application.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **named: Any) -> None:
-        """As `APIRoute`.
+        """The same as of `APIRoute`.
 
         Raises:
             TypeError: the function or a guard uses more than the request.
@@ -41,7 +41,7 @@ class DirectRoute(APIRoute):
 
 
 def check_direct_routes(app: FastAPI) -> None:
-    """Return if no direct route skips what it should depend on.
+    """Check that no direct route skips what it should depend on.
 
     Raises:
         TypeError: the application, or an inclusion of a router with a direct route, has dependencies of its own.
@@ -50,7 +50,7 @@ def check_direct_routes(app: FastAPI) -> None:
 
 
 def _check(routes: Iterable[BaseRoute], depends: bool) -> None:
-    """`depends`: whether what includes these routes has dependencies of its own."""
+    """Check routes; `depends`: whether what includes them has dependencies of its own."""
     for route in routes:
         if depends and isinstance(route, DirectRoute):
             raise TypeError(f"{route.path} is a direct route: it would skip the dependencies around its router")
@@ -61,7 +61,7 @@ def _check(routes: Iterable[BaseRoute], depends: bool) -> None:
 
 
 def _check_takes_a_request(called: Callable[..., Any] | None) -> None:
-    """A guard may declare security for the document, in parameters that it does not use."""
+    """Check one. A guard may declare security for the document, in parameters that it does not use."""
     if called is None:
         return
     first, *others = inspect.signature(called).parameters.values()

@@ -1,4 +1,4 @@
-"""Turns every failure into an answer of one shape, and documents them."""
+"""The answers to failures, of one shape, and their documentation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,10 +37,12 @@ def error_body(error: FacePassError) -> ErrorBody:
 
 
 def internal_error() -> PermanentError:
+    """The error that stands for a defect: it says nothing of it."""
     return PermanentError(ErrorCode.INTERNAL, ERROR_TABLE[ErrorCode.INTERNAL].example)
 
 
 def lease_expired() -> TransientError:
+    """The error of a search without a lease in force."""
     return TransientError(ErrorCode.LEASE_EXPIRED, ERROR_TABLE[ErrorCode.LEASE_EXPIRED].example)
 
 
@@ -72,7 +74,7 @@ async def _validation_error(request: Request, exc: RequestValidationError) -> Re
 
 
 def _parameter(place: Sequence[int | str]) -> str:
-    """Its name: before it stands which part of the request it is in, and behind it the number of a list's item."""
+    """The parameter's name: before it stands the part of the request, behind it the number of a list's item."""
     return next(part for part in reversed(place) if isinstance(part, str))
 
 

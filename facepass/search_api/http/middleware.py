@@ -1,4 +1,4 @@
-"""What surrounds every request: its one log line, its metrics, its id, and the end of refused uploads.
+"""The surroundings of every request: its one log line, its metrics, its id, and the end of refused uploads.
 
 Pure ASGI: Starlette's BaseHTTPMiddleware runs the request in another task, whose log context would be lost, and
 copies every body through a queue.
@@ -43,12 +43,13 @@ connection with unread bytes resets it, and the answer is lost with it."""
 
 
 class RequestLog:
-    """Gives every request an id, one log line and its metrics; answers unhandled errors with a bare 500."""
+    """The id, the one log line and the metrics of every request; unhandled errors are answered with a bare 500."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, then log and count it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -71,7 +72,7 @@ class RequestLog:
 
 
 class _Answered:
-    """Passes the answer on, with the request's id, and remembers its status."""
+    """An answer on its way: passed on with the request's id, its status remembered."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -106,14 +107,14 @@ def _record(scope: MutableMapping[str, Any], status: int, seconds: float, error:
 
 def _route(scope: MutableMapping[str, Any]) -> str:
     """The matched route's own path, with the prefix under which its router was included."""
-    path: str = getattr(scope.get("route"), "path_format", UNMATCHED)
+    path: str = getattr(scope.get("route"), "path_format", UNMATCHED)  # the router has put it there
     if path == UNMATCHED or path.startswith(PREFIXES):
         return path
     return next((prefix + path for prefix in PREFIXES if scope["path"].startswith(f"{prefix}/")), path)
 
 
 class DrainRefused:
-    """Answers a request that was refused before its body was read: the answer first, then an orderly end.
+    """The end of a request that was refused before its body was read: the answer first, then an orderly end.
 
     The answer goes out whole; then a bounded rest of the body is read and thrown away, and the connection
     is closed. So a client that is still sending sees why it was refused, and cannot go on sending for ever.
@@ -123,12 +124,13 @@ class DrainRefused:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; drain its body if that was not read."""
         if scope["type"] != "http" or not _announces_body(scope):
             await self._app(scope, receive, send)
             return
 
         async def send_on(message: Message) -> None:
-            unread = not scope.get(BODY_READ)
+            unread = not scope.get(BODY_READ)  # `request_body` sets it
             if message["type"] == "http.response.start" and unread:
                 MutableHeaders(scope=message)["Connection"] = "close"
             if message["type"] != "http.response.body" or message.get("more_body") or not unread:

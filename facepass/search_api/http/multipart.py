@@ -1,4 +1,4 @@
-"""Reads multipart bodies with images into memory, and nowhere else.
+"""The reading of multipart bodies with images, into memory and nowhere else.
 
 Starlette's own form parser spools uploads to a temporary file, and a selfie must never touch a disk. This one
 takes the parser of `python_multipart` and keeps the images in RAM up to the limit; what goes over a limit is
@@ -114,7 +114,7 @@ def _parser(content_type: str, form: "_Form") -> MultipartParser:
 
 
 class _Form:
-    """What the parser's callbacks collect, and the limits they hold."""
+    """The parts of a form as the parser's callbacks collect them, and the limits they hold."""
 
     def __init__(self, max_bytes: int, most_images: int) -> None:
         self.image_bytes = 0
@@ -131,6 +131,8 @@ class _Form:
         self._fields: dict[str, str] = {}
 
     def callbacks(self) -> "MultipartCallbacks":
+        """The methods by the names that the parser knows them by."""
+        # The parser calls them while `read_image_form` writes to it.
         return {
             "on_part_begin": self._begin_part,
             "on_header_field": self._header_name,
@@ -143,6 +145,7 @@ class _Form:
         }
 
     def finished(self) -> ImageForm:
+        """The form, once it is complete; raises PermanentError `invalid_parameter` if it is not."""
         if not self._complete:
             raise _malformed()
         if not self._images:

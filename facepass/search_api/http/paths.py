@@ -41,6 +41,7 @@ class SegmentPaths:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Decode the path of a request and pass it on."""
         raw = scope.get("raw_path") or b""
         if scope["type"] == "http" and raw.startswith(scope.get("root_path", "").encode() + _ROOT):
             # in place: the router notes in this scope which route it took, and the request log reads it there
@@ -65,11 +66,12 @@ class _Segment(Convertor[str]):
 
 
 class _Rest(_Segment):
-    """Everything to the end of the path. Starlette's own `path` stops at a line break."""
+    """The rest of the path to its end. Starlette's own `path` stops at a line break."""
 
     regex = r"[\s\S]*"
 
 
+# The paths of the routes name them: `{session_id:segment}`.
 register_url_convertor("segment", _Segment())
 register_url_convertor("rest", _Rest())
 

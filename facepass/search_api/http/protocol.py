@@ -1,4 +1,4 @@
-"""How much of a connection is read before others have their turn, and how its answers are written."""
+"""The protocol of a connection: how much is read before others have their turn, how answers are written."""
 
 import asyncio
 import threading
@@ -35,8 +35,9 @@ class Connection(h11.Connection):
         self._body = memoryview(b"")
         self._head: Sequence[bytes] = ()
 
+    # uvicorn's `H11Protocol` calls these: the last one by way of h11's `send`.
     def receive_data(self, data: bytes | memoryview) -> None:
-        """As h11's. What belongs to a body is the next event's, and has to stay as it is until then."""
+        """The same as h11's. What belongs to a body is the next event's, and has to stay as it is until then."""
         received = memoryview(data)
         if received and self.awaited:  # then h11 has none of it left
             self._body, received = received[: self.awaited], received[self.awaited :]
@@ -45,7 +46,7 @@ class Connection(h11.Connection):
         super().receive_data(received)  # type: ignore[arg-type]  # it takes any bytes-like
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """As h11's."""
+        """The same as h11's."""
         if self._body:
             body, self._body = self._body, memoryview(b"")
             self.awaited -= len(body)
@@ -61,7 +62,7 @@ class Connection(h11.Connection):
         return event
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """As h11's, but the head of an answer that says its length waits for what follows it, because two writes
+        """The same as h11's, but the head of an answer that says its length waits for what follows it: two writes
         wake the client twice. Such an answer is whole when it begins; one without a length may take its time."""
         data = super().send_with_data_passthrough(event)
         if isinstance(event, h11.Response) and b"content-length" in dict(event.headers):
@@ -72,7 +73,7 @@ class Connection(h11.Connection):
 
 
 class _Buffer(threading.local):
-    """Of a thread, and so of an event loop: what was read into it is copied before the loop reads again."""
+    """The buffer of a thread, so of an event loop: what was read into it is copied before the loop reads again."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(_READ_BYTES))
@@ -90,10 +91,11 @@ class BoundedReads(H11Protocol, asyncio.BufferedProtocol):
         self.access_log = False
         self.conn: Connection = Connection()
 
+    # asyncio calls these two for every piece that arrives.
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio gives no hint
-        """Where the next piece is to be read to, and so how long it may be."""
+        """The place that the next piece is to be read to, and so how long it may be."""
         return _buffer.view[: max(self.conn.awaited, _UNANNOUNCED_READ_BYTES)]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Some of a request, or of several."""
+        """Take what was read: a part of a request, or of several."""
         self.data_received(_buffer.view[:nbytes])  # type: ignore[arg-type]  # h11 takes any bytes-like

@@ -66,7 +66,7 @@ async def read_json(request: Request, model: type[M], *, max_bytes: int) -> M:
 
 
 def is_form(request: Request) -> bool:
-    """Whether the body is a form."""
+    """True if the body is a form."""
     return request.headers.get("content-type", "").lower().startswith("multipart/")
 
 
@@ -106,7 +106,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         more = message.get("more_body", False)
-        request.scope[BODY_READ] = not more
+        request.scope[BODY_READ] = not more  # `DrainRefused` asks for it
         if chunk := message.get("body", b""):
             received += len(chunk)
             yield chunk

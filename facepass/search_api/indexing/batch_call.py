@@ -74,6 +74,7 @@ def add_batch_call(router: APIRouter, resources: IndexResources, guard: Guard) -
             structlog.contextvars.bind_contextvars(session_id=asked.session_id)
             call = None if key is None else _call(resources, caller, key, asked)
             if wants_events(request):
+                # The stream goes on after this returns, and closes `held` at its end.
                 return await EventStream.begin(_events(resources, asked, call, measure), held)
             answer = await answered_once(
                 resources.store.database, call, lambda: _whole(resources, asked, request, measure)
@@ -115,6 +116,7 @@ async def follow_batch(resources: IndexResources, asked: BatchToIndex) -> Steps:
     results: dict[PhotoId, PhotoResult] = dict(plan.answered)
     batch = Batch(photos=[photo.photo_id for photo in asked.photos], refused=refused, results=results)
     with resources.results.waiting(session_id, plan.times) as waiting:
+        # Ingest, another process, indexes them; the follower hears of it and tells `results`.
         if plan.ask:
             await resources.events.publish_all(events(session_id, plan, taken, plan.ask))
         yield batch

@@ -17,7 +17,7 @@ _LEFT = "client_closed"
 
 @dataclass(slots=True)
 class Measured:
-    """What the call itself says of its outcome: it was answered before it was complete."""
+    """A call's own word on its outcome: it was answered before it was complete."""
 
     pending: bool = False
 

@@ -60,6 +60,7 @@ def add_session_deletion(router: APIRouter, resources: IndexResources, guard: Gu
 
 async def _delete(resources: IndexResources, target: Target) -> Response:
     with index_calls_waiting.track_inprogress():
+        # It publishes the event; intake applies it and the replicas let go, each in a process of its own.
         receipt = await erase(
             resources.store.database,
             resources.uploads,

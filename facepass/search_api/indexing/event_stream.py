@@ -15,7 +15,7 @@ HEARTBEAT = b": still waiting\n\n"
 
 
 def wants_events(request: Request) -> bool:
-    """Whether the caller asked for events by `Accept`."""
+    """True if the caller asked for events by `Accept`."""
     for one in request.headers.get("accept", "").lower().split(","):
         kind, *parameters = (part.strip() for part in one.split(";"))
         if kind == EVENTS and not any(part.replace(" ", "") in {"q=0", "q=0.0"} for part in parameters):
@@ -34,7 +34,7 @@ def event_of_text(name: str, data: str) -> bytes:
 
 
 class EventStream(StreamingResponse):
-    """Sends events as they come. A caller that goes away ends what makes them."""
+    """A response that sends events as they come. A caller that goes away ends what makes them."""
 
     def __init__(self, first: bytes, events: AsyncGenerator[bytes, None], held: AsyncExitStack) -> None:
         super().__init__(_chain(first, events), media_type=EVENTS, headers={"X-Accel-Buffering": "no"})

@@ -1,4 +1,4 @@
-"""From results to answers: what each means for a caller, in one photo and in a batch."""
+"""The way from results to answers: what each means for a caller, in one photo and in a batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def _code(result: PhotoResult) -> ErrorCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What is known of a batch at one moment.
+    """A batch as far as it is known at one moment.
 
     Attributes:
         photos: in the order sent; one may be there twice, and counts twice.
@@ -63,7 +63,7 @@ class Batch:
     results: Mapping[PhotoId, PhotoResult]
 
     def progress(self) -> BatchProgress:
-        """Counts so far."""
+        """The counts so far."""
         counts = dict.fromkeys(BatchProgress.model_fields, 0)
         for photo_id in self.photos:
             counts[self._kind(photo_id)] += 1

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the calls that index and delete: their errors, and a batch's progress."""
+"""The OpenAPI document's part on the calls that index and delete: their errors, and a batch's progress."""
 
 from facepass.schemas.errors import ErrorCode
 from facepass.search_api.access import KEY_ERRORS, LIMIT_ERRORS

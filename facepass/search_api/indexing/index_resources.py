@@ -1,4 +1,4 @@
-"""What calls that index or delete need."""
+"""The needs of calls that index or delete."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ CALLS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexResources:
-    """What calls that index or delete need.
+    """The needs of calls that index or delete.
 
     Attributes:
         images: the limits of uploaded images: those of selfies.

@@ -94,7 +94,7 @@ async def index_asked_photo(resources: IndexResources, request: Request, asked: 
 
 
 async def _result(resources: IndexResources, asked: AskedPhoto) -> PhotoResult | None:
-    """What became of the photo; None if that is not known in time."""
+    """The photo's result; None if that is not known in time."""
     until = time.monotonic() + resources.settings.index_wait_seconds
     session_id, photo_id = asked.session_id, asked.photo_id
     known = await read_photos(resources.store, session_id, [photo_id])
@@ -103,6 +103,7 @@ async def _result(resources: IndexResources, asked: AskedPhoto) -> PhotoResult |
         return plan.answered[photo_id]
     with resources.results.waiting(session_id, plan.times) as waiting:
         uploaded = await _ask(resources, asked, plan)
+        # Ingest, another process, indexes it; the follower hears of it and tells `results`.
         result = (await waiting.more(until)).get(photo_id)
     if uploaded is not None and result is not None and result.status is UpdateStatus.FENCED:
         await resources.uploads.give_up(uploaded)

@@ -88,7 +88,7 @@ def add_event_by_uuid(router: APIRouter, database: Database, door: GuestDoor) ->
 
 
 def event_not_found() -> PermanentError:
-    """No event has this number or UUID."""
+    """The error of a number or UUID that no event has."""
     return PermanentError(ErrorCode.EVENT_NOT_FOUND, "no such event; it may have been deleted")
 
 

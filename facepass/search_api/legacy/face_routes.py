@@ -69,7 +69,7 @@ async def _read_photo(request: Request, resources: IndexResources) -> AskedPhoto
 
 
 def add_session_search(router: APIRouter, resources: SearchResources, door: GuestDoor) -> None:
-    """`POST /search` by its old name."""
+    """Add `POST /search` by its old name."""
 
     @router.post(
         "/faces/search-session",
@@ -85,7 +85,7 @@ def add_session_search(router: APIRouter, resources: SearchResources, door: Gues
 
 
 def add_event_search(router: APIRouter, resources: SearchResources, door: GuestDoor) -> None:
-    """A search in an event's session."""
+    """Add the search in an event's session."""
 
     async def read_event_form(request: Request, max_bytes: int) -> SearchForm:
         form = await read_form(request, max_bytes=max_bytes)

@@ -26,7 +26,7 @@ _MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assets:
-    """Everything that the page's document refers to.
+    """The files that the page's document refers to, and the document.
 
     Attributes:
         version: of all files together. An address that holds it can be kept for ever.
@@ -69,7 +69,7 @@ def _walk(directory: Traversable, prefix: str) -> list[tuple[str, bytes]]:
 
 
 def media_type(name: str) -> str:
-    """Of a file, by the end of its name."""
+    """The media type of a file, by the end of its name."""
     return _MEDIA_TYPES[name.rsplit(".", 1)[-1]]
 
 

@@ -62,7 +62,7 @@ def page_routes(settings: PageSettings, door: GuestDoor) -> APIRouter:
     @router.get("/page/{version}/{name:path}", include_in_schema=False)
     async def asset(version: str, name: str) -> Response:
         if name == DETECTOR:
-            content = await run_sync(detector_weights)
+            content = await run_sync(detector_weights)  # in a thread: its first use takes long
         elif name in assets.contents:
             content = assets.contents[name]
         else:
@@ -112,7 +112,7 @@ def _document(assets: Assets, settings: PageSettings, session_id: str, language:
 
 
 def document_headers(settings: PageSettings) -> dict[str, str]:
-    """What the browser may do with the page: nothing beyond this server and the host of the photos."""
+    """The page's headers: the browser may do nothing with it beyond this server and the host of the photos."""
     hosts = " ".join(sorted({_origin(url) for url in (settings.photo_url, settings.thumbnail_url)} - {""}))
     policy = {
         "default-src": "'none'",

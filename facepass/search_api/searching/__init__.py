@@ -1,4 +1,4 @@
-"""From selfies to matches, and why a photo is or is not one. Keeps nothing of a selfie."""
+"""The way from selfies to matches, and why a photo is or is not one. Keeps nothing of a selfie."""
 
 from facepass.search_api.searching.explain import explain_routes
 from facepass.search_api.searching.search import SearchForm, SearchResources, answer_search, search_routes

@@ -77,7 +77,7 @@ def _explanation(
     refused: PermanentError | None,
     operating_point: float,
 ) -> Explanation:
-    """`refused`: why guests may not search the session; None if they may."""
+    """The explanation's body; `refused`: why guests may not search the session, None if they may."""
     reason, message = reason_for(photo, asked.threshold, refused)
     return Explanation(
         session_id=session_id,

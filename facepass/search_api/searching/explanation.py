@@ -1,4 +1,4 @@
-"""What an explanation says, from what was found: no database, no request."""
+"""The content of an explanation, made of what was found: no database, no request."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ from facepass.storage.reads import PhotoRow, StoredFace
 
 
 def explained_selfie(selfie: SelfieFaces, query: Query) -> ExplainedSelfie:
-    """What was found in the selfie that became `query`."""
+    """The faces found in the selfie that became `query`, and its warnings."""
     faces = [_other_face(face) for face in selfie.others]
     if selfie.largest is not None:
         largest = selfie.largest
@@ -45,7 +45,7 @@ def explained_selfie(selfie: SelfieFaces, query: Query) -> ExplainedSelfie:
 def explained_photo(
     row: PhotoRow, stored: Sequence[StoredFace], query: Embedding, threshold: float, operating_point: float
 ) -> ExplainedPhoto:
-    """What is stored of the photo, each face compared with `query`."""
+    """The photo as it is stored, each face compared with `query`."""
     least = cosine_from_similarity(threshold, operating_point)
     faces = [_face(face, query, threshold=least, operating_point=operating_point) for face in stored]
     error = row.error and PhotoErrorBody(code=row.error, message=photo_message(row.error))
@@ -66,7 +66,7 @@ def explained_photo(
 def reason_for(
     photo: ExplainedPhoto, threshold: float, refused: PermanentError | None
 ) -> tuple[ExplainReason, str]:
-    """Why a search returns the photo or does not, for programs and in a sentence.
+    """The reason why a search returns the photo or does not, for programs and in a sentence.
 
     Args:
         refused: why guests may not search the session; None if they may. That nothing is known of it is no
@@ -109,7 +109,7 @@ _MESSAGES: Mapping[ExplainReason, str] = {
 
 
 def _face(face: StoredFace, query: Embedding, *, threshold: float, operating_point: float) -> ExplainedFace:
-    """`threshold`: a cosine. Compared in single precision, as a shard does."""
+    """A face compared with the query in single precision, as a shard does; `threshold`: a cosine."""
     cosine = float(np.clip(face.embedding @ query, -1.0, 1.0))
     return ExplainedFace(
         box=_box(face.box),

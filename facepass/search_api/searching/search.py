@@ -36,7 +36,7 @@ from facepass.storage.shards import Replica, ShardAnswer, Shards
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResources:
-    """What searches and explanations need.
+    """The needs of searches and explanations.
 
     Attributes:
         threads: analyse selfies, so that the event loop never waits for one.
@@ -107,7 +107,7 @@ async def answer_search(
 
 
 def _largest_selfies_in(request: Request, max_bytes: int) -> int:
-    """How many searches this one counts as: one for every largest selfie that its body may be worth, so that the
+    """The searches that this one counts as: one for every largest selfie that its body may be worth, so that the
     limit bounds the memory of uploads too."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal():

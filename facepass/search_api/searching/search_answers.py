@@ -1,4 +1,4 @@
-"""From what a shard found to the bytes of the answer."""
+"""The way from what a shard found to the bytes of the answer."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of routes that take selfies: their errors, and the form of each."""
+"""The OpenAPI document's part on routes that take selfies: their errors, and the form of each."""
 
 from typing import Any
 

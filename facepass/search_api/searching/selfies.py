@@ -1,4 +1,4 @@
-"""From the faces of one to five selfies of one person to one query, with what the guest could do better.
+"""The way from the faces of one to five selfies of one person to one query, with what the guest could do better.
 
 Only a selfie without a face cannot be searched with; all else is a warning. The bounds are set where a selfie
 begins to find clearly less. Measured with the 20 single-person photos of the labelled set, cut out and made worse,
@@ -43,7 +43,7 @@ _LEAST_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfieWarning:
-    """What could be better about one selfie.
+    """A hint at what could be better about one selfie.
 
     Attributes:
         selfie: its place among those sent, from 0.
@@ -59,7 +59,7 @@ class SelfieWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What to search with.
+    """The face to search with.
 
     Attributes:
         embedding: L2 norm 1 within 1e-5.
@@ -103,7 +103,7 @@ def query_of(selfies: Sequence[SelfieFaces], operating_point: float) -> Query:
 
 
 def weight(face: SelfieFace) -> float:
-    """How much a face counts among others of the same person, above 0 and at most 1.
+    """The weight of a face among others of the same person, above 0 and at most 1.
 
     Measured as above, one unharmed photo fused with another made worse: mean cosine 0.73 where that was blurred
     beyond use (0.70 unweighted; 0.72 the unharmed one alone), 0.77 for two unharmed ones.

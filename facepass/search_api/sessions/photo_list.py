@@ -17,7 +17,7 @@ from facepass.storage.reads import PhotoRow, list_photos
 
 
 def add_photo_list(router: APIRouter, store: Store, guard: Guard) -> None:
-    """One page of a session's photos.
+    """Add the list of a session's photos, a page a call.
 
     For operators, so a session that is switched off, or of which a deletion left only fences, has its list too;
     only one of which nothing was ever heard is not found.

@@ -1,4 +1,4 @@
-"""What a session is, whether guests may use it, and how far it is indexed."""
+"""The routes on one session: what it is, whether guests may use it, and how far it is indexed."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ READ_ERRORS = (ErrorCode.INVALID_ID, ErrorCode.INTERNAL, ErrorCode.DATABASE_UNAV
 
 
 def add_validation(router: APIRouter, door: GuestDoor) -> None:
-    """Whether guests may use a session: the same body whether they may or not, as Pixora's page expects.
+    """Add the route on whether guests may use a session: one body for yes and no, as Pixora's page expects.
 
     What is known of a session that they may not use is not told.
     """
@@ -49,7 +49,7 @@ def add_validation(router: APIRouter, door: GuestDoor) -> None:
 
 
 def add_facepass_status(router: APIRouter, door: GuestDoor) -> None:
-    """Whether FacePass is on for a session, and how far it is indexed; also when it is off."""
+    """Add the route on whether FacePass is on for a session, and how far it is indexed; also when it is off."""
 
     @router.get(
         "/sessions/{session_id:segment}/facepass-status",
@@ -73,7 +73,7 @@ def add_facepass_status(router: APIRouter, door: GuestDoor) -> None:
 
 
 def add_info(router: APIRouter, door: GuestDoor) -> None:
-    """What is known of a session that guests may use; see `GuestDoor.refusal_by` for those that they may not."""
+    """Add the route of a session that guests may use; see `GuestDoor.refusal_by` for those that they may not."""
 
     @router.get(
         "/sessions/{session_id:segment}",
@@ -90,7 +90,7 @@ def add_info(router: APIRouter, door: GuestDoor) -> None:
 
 
 def add_status(router: APIRouter, store: Store, door: GuestDoor) -> None:
-    """What is known of a session, from the database; zeros for one that is not known."""
+    """Add the route of a session's counts, from the database; zeros for one that is not known."""
 
     @router.get(
         "/search/status/{session_id:rest}",

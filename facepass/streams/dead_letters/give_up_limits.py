@@ -20,7 +20,7 @@ class _Streak:
 
 
 class DeadLetterLimits:
-    """Counts what one worker gives up, over all its agents. A limit of 0 is none."""
+    """The count of what one worker gives up, over all its agents. A limit of 0 is none."""
 
     def __init__(self, *, in_a_row: int = 0, per_minute: int = 0) -> None:
         self._in_a_row = in_a_row

@@ -38,7 +38,7 @@ _AGAIN_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which dead letters are meant: those that fulfil every condition; one that is None or empty always holds.
+    """A choice of dead letters: those that fulfil every condition; one that is None or empty always holds.
 
     Attributes:
         topic: that the event came from.
@@ -54,7 +54,7 @@ class Selection:
     ids: frozenset[DeadLetterId] = frozenset()
 
     def means(self, letter: StoredDeadLetter) -> bool:
-        """Whether the dead letter fulfils every condition."""
+        """True if the dead letter fulfils every condition."""
         return (
             (self.code is None or letter.code == self.code)
             and (self.topic is None or letter.origin.topic == self.topic)
@@ -112,6 +112,7 @@ async def send_again(publisher: Publisher, letter: StoredDeadLetter) -> object:
     The record gets the time that was resolved when the event was given up: one without an `occurred_at` of its own
     keeps its time, and so passes no fence of a deletion that came after it.
     """
+    # Intake, and of a photo ingest too, consume it as any other event.
     return await publisher.send(
         letter.origin.topic,
         letter.value,

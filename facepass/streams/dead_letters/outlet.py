@@ -1,4 +1,4 @@
-"""Where intake and ingest put what they publish, and how an event that is given up gets there."""
+"""The outlet that intake and ingest put what they publish in, and the way of an event that is given up to it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ from facepass.streams.process import until_available
 
 
 class Outlet(Protocol):
-    """Where updates and dead letters go: a `Publisher`, or whatever a test listens with."""
+    """The outlet of updates and dead letters: a `Publisher`, or whatever a test listens with."""
 
     async def publish_all(self, events: Sequence[Event]) -> object:
         """Publish what the rows now say."""

@@ -25,7 +25,7 @@ _OURS = _NEEDED | {"facepass-rebuilt", "facepass-value-omitted"}
 
 
 class Handled(StrEnum):
-    """What was done with a dead letter."""
+    """The word for what was done with a dead letter."""
 
     REPLAYED = "replayed"
     DISCARDED = "discarded"
@@ -33,7 +33,7 @@ class Handled(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class DeadLetterId:
-    """Where a dead letter lies; written as partition:offset."""
+    """The place of a dead letter in its topic; written as partition:offset."""
 
     partition: int
     offset: int
@@ -86,7 +86,7 @@ def parse_dead_letter_id(text: str) -> DeadLetterId:
 
 
 def is_dead_letter(record: Record) -> bool:
-    """Whether a record of the topic is a dead letter: neither a mark of ours nor a record of somebody else's."""
+    """True if a record of the topic is a dead letter: neither a mark of ours nor a record of somebody else's."""
     return {name for name, _ in record.headers} >= _NEEDED
 
 
@@ -126,14 +126,14 @@ def read_dead_letter(record: Record) -> StoredDeadLetter | None:
 
 @dataclass(slots=True)
 class _Partition:
-    """When each open one was given up, seconds since 1970, by its offset less `first`; 0 where none is open."""
+    """The times when open ones were given up, seconds since 1970, by offset less `first`; 0 where none is open."""
 
     first: int
     times: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
 class OpenDeadLetters:
-    """Which ones are open, in eight bytes a record. Feed it the topic's records, each partition's in order."""
+    """The open dead letters, in eight bytes a record. Feed it the topic's records, each partition's in order."""
 
     def __init__(self) -> None:
         self._partitions: dict[int, _Partition] = {}
@@ -150,14 +150,14 @@ class OpenDeadLetters:
                 self.count -= 1
 
     def is_open(self, letter: DeadLetterId) -> bool:
-        """Whether it is a dead letter that was neither replayed nor discarded."""
+        """True if it is a dead letter that was neither replayed nor discarded."""
         partition = self._partitions.get(letter.partition)
         if partition is None or not 0 <= letter.offset - partition.first < len(partition.times):
             return False
         return partition.times[letter.offset - partition.first] > 0
 
     def oldest(self) -> float | None:
-        """When the oldest open one was given up, seconds since 1970; None when none is open."""
+        """The time at which the oldest open one was given up, seconds since 1970; None when none is open."""
         for partition in self._partitions.values():
             closed = next((at for at, time in enumerate(partition.times) if time), len(partition.times))
             del partition.times[:closed]

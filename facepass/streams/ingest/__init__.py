@@ -1,4 +1,4 @@
-"""Turns photo events into rows: fetch, analyse, save, publish; and the sweep of what was left. Deletes nothing."""
+"""Ingest of photo events: fetch, analyse, save rows, publish; and the sweep of what was left. Deletes nothing."""
 
 from facepass.streams.ingest.ingest_process import run_ingest
 

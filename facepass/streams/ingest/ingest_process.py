@@ -1,4 +1,4 @@
-"""Ingest: turns photo events into rows, and sweeps up the photos that stayed pending."""
+"""Ingest, the process that turns photo events into rows, and sweeps up the photos that stayed pending."""
 
 import asyncio
 import os
@@ -103,6 +103,7 @@ async def run_ingest(
 def ingest_app(kafka: KafkaSettings, pipeline: Pipeline, worker: Worker) -> faust.App:
     """The Faust app with its one agent."""
     app = new_app(kafka, app_id=INGEST_GROUP, buffered=2 * pipeline.settings.batch_photos, fetch_often=True)
+    # Faust runs the agent in a task of its own once `Worker.run` has started the app.
     add_agent(app, PhotoIndexed.topic, _agent(pipeline, worker), on_error=worker.fail)
     return app
 

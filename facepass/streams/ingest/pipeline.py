@@ -1,4 +1,4 @@
-"""What indexing takes, and the photos it is handed. Its work is in `preparation`, its effects in `settling`."""
+"""The means of indexing, and the photos it is handed. Its work is in `preparation`, its effects in `settling`."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ class Analyser(Protocol):
 
     @property
     def threads(self) -> int:
-        """How many analyses at once make sense."""
+        """The number of analyses that make sense at once."""
 
     def analyse_photo(self, data: bytes) -> PhotoFaces:
         """Find the faces of one photo; PermanentError when the bytes are no photo that can be read."""
@@ -30,7 +30,7 @@ class Analyser(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """Everything that `index_photos` works with. Make one with `open_pipeline`.
+    """The means that `index_photos` works with. Make one with `open_pipeline`.
 
     Attributes:
         room: as many photos of batches as may be in memory at once.
@@ -94,5 +94,5 @@ async def open_pipeline(
 
 
 def sweep_places(settings: IngestSettings) -> int:
-    """How many photos the sweep takes up at once. Half of them may be slow: the others never wait for those."""
+    """The number of photos swept at once. Half of them may be slow: the others never wait for those."""
     return max(settings.fetch_concurrency // 2, 2)

@@ -27,7 +27,7 @@ the photo store's own time-outs last; the sweep, where each photo is settled for
 
 
 async def prepare_photos(pipeline: Pipeline, tasks: Sequence[Task]) -> list[Written | PhotoOutcome]:
-    """What becomes of photos, in the order of `tasks`: an outcome to save, or what was written of it before.
+    """The results of photos, in the order of `tasks`: an outcome to save, or what was written of it before.
 
     May run while an earlier batch is still being settled.
     """
@@ -66,7 +66,7 @@ async def _fetch(pipeline: Pipeline, task: Task) -> StoredPhoto:
 
 
 async def _fetch_swept(pipeline: Pipeline, task: Task) -> StoredPhoto:
-    """As long as the photo store's own time-outs let it take, unless there are enough slow ones."""
+    """Fetch for as long as the photo store's own time-outs let it take, unless there are enough slow ones."""
     fetching = asyncio.create_task(_try(pipeline, task))
     try:
         done, _ = await asyncio.wait([fetching], timeout=_FETCH_RETRY_SECONDS)

@@ -1,4 +1,6 @@
-"""Registers photos as pending, applies deletions and session updates, keeps house. Never looks at a photo."""
+"""The process of intake: photos registered as pending, deletions and session updates applied, house kept. It
+never looks at a photo.
+"""
 
 from facepass.streams.intake.intake_process import INTAKE_GROUP, run_intake
 

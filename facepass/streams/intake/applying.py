@@ -1,4 +1,4 @@
-"""How intake applies what it reads: photos registered in bulk, deletions and session updates one by one."""
+"""The applying of what intake reads: photos registered in bulk, deletions and session updates one by one."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """What the agents work with; `limits` on the events that cannot be decoded."""
+    """The means of the agents; `limits` on the events that cannot be decoded."""
 
     store: Store
     outlet: Outlet
@@ -49,7 +49,7 @@ async def register(intake: Intake, records: Sequence[Record]) -> None:
 
 
 def one_by_one(kind: type[E], apply_one: Callable[[Intake, E], Awaitable[str]]) -> Apply:
-    """Applies each record in a transaction of its own, in order. `apply_one` says what metrics call it."""
+    """An `Apply`: each record in a transaction of its own, in order. `apply_one` says what metrics call it."""
 
     async def apply(intake: Intake, records: Sequence[Record]) -> None:
         for _, event in await decode_or_give_up(intake, kind, records):

@@ -1,4 +1,4 @@
-"""What is removed with time: uploaded photos that nothing rests on, old idempotency keys, old receipts."""
+"""The removal of what is old: uploaded photos that nothing rests on, old idempotency keys, old receipts."""
 
 import asyncio
 from time import monotonic

@@ -97,6 +97,7 @@ def intake_apps(kafka: KafkaSettings, intake: Intake, worker: Worker) -> list[fa
     apps = []
     for topic, apply in APPLY.items():
         app = new_app(kafka, app_id=INTAKE_GROUP, buffered=2 * _BATCH)
+        # Faust runs the agent in a task of its own once `Worker.run` has started the app.
         add_agent(app, topic, _agent(intake, worker, apply), on_error=worker.fail)
         apps.append(app)
     return apps

@@ -20,6 +20,7 @@ async def batches(stream: Any, *, size: int, within: float) -> AsyncIterator[Seq
         within: how long a batch may wait to fill after its first event, seconds.
     """
     collected = _Collected(size)
+    # A task of its own, which fills `collected` while a batch is wanted.
     reading = asyncio.create_task(collected.read(stream), name="batches")
     try:
         while batch := await collected.batch(within):

@@ -54,9 +54,9 @@ class _Consumer(OffsetTrackingConsumer):
 
 
 class EmbeddedBrokerTransport(driver.Transport):
-    """Takes the place of an app's `transport` before the app starts."""
+    """The transport for the embedded broker; it takes the place of an app's `transport` before the app starts."""
 
-    Consumer = _Consumer
+    Consumer = _Consumer  # Faust makes its consumer of the class that it finds under this name
 
 
 for _service in (_Thread, _Consumer):

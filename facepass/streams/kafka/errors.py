@@ -1,4 +1,4 @@
-"""What Kafka's errors mean, said once."""
+"""The meaning of Kafka's errors, said once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

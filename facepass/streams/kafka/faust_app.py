@@ -20,7 +20,7 @@ Agent = Callable[[Any], Awaitable[None]]
 
 
 class _App(faust.App):
-    """Keeps nothing on disk."""
+    """A Faust app that keeps nothing on disk."""
 
     async def on_first_start(self) -> None:
         """Faust would create folders for its tables here; there are none."""
@@ -95,6 +95,7 @@ def add_agent(app: faust.App, topic: str, agent: Agent, *, on_error: Callable[[E
         await asyncio.Event().wait()
 
     channel = app.topic(topic, key_type=bytes, value_type=bytes, allow_empty=True, internal=False)
+    # Faust runs it in a task of its own when the app starts.
     app.agent(channel, name=f"consume-{topic}", concurrency=1)(watched)
 
 

@@ -1,4 +1,4 @@
-"""How far a consumer group is in its topics, asked of the brokers themselves and not of the group's members."""
+"""The offsets of a consumer group, asked of the brokers themselves and not of the group's members."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -28,22 +28,22 @@ class PartitionOffsets:
 
     @property
     def lag(self) -> int:
-        """Records before the group; none if its offset lies beyond the end."""
+        """The number of records before the group; none if its offset lies beyond the end."""
         return max(0, self.end - max(self.begin, self.committed or 0))
 
     @property
     def dropped(self) -> int:
-        """Records that were before the group and that the topic no longer holds."""
+        """The number of records that were before the group and that the topic no longer holds."""
         return 0 if self.committed is None else max(0, self.begin - self.committed)
 
     @property
     def beyond_end(self) -> bool:
-        """The group's offset never was in this topic: it was deleted and created again, or lost its end."""
+        """True if the group's offset never was in this topic: it was deleted and made again, or lost its end."""
         return self.committed is not None and self.committed > self.end
 
 
 class GroupOffsets:
-    """Asks for one group. Joins nothing and commits nothing. Open one with `open_group_offsets`.
+    """The questions about one group. It joins nothing and commits nothing. Open one with `open_group_offsets`.
 
     Every method raises TransientError `broker_unavailable`, also when the answer takes longer than ten seconds.
     """
@@ -84,7 +84,7 @@ class GroupOffsets:
         return replace(offsets, end=committed) if last >= committed - 1 else offsets
 
     async def has_record(self, partition: TopicPartition, offset: int) -> bool:
-        """Whether the broker hands out a record at or after `offset`; not every offset has one (transactions)."""
+        """True if the broker hands out a record at or after `offset`; not every offset has one (transactions)."""
         return bool(await self._offsets_from(partition, offset))
 
     async def _offsets_from(self, partition: TopicPartition, offset: int) -> list[int]:
@@ -101,7 +101,7 @@ class GroupOffsets:
 
 @asynccontextmanager
 async def open_group_offsets(settings: KafkaSettings, group: str) -> AsyncIterator[GroupOffsets]:
-    """For the life of the block.
+    """The offsets of a group, to be asked for the life of the block.
 
     Raises:
         TransientError: `broker_unavailable`.

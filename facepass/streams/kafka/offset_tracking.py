@@ -50,13 +50,14 @@ class OffsetTrackingConsumer(driver.Consumer):
         self._done_below: dict[TP, int] = {}  # what is committed, or where the group begins
         self._looked_again: dict[TP, int] = {}  # the start of a hole that was read a second time
 
+    # Faust calls those of these methods that override its own, from its tasks.
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """A rebalance begins: no position is known until the next seek."""
         self._forget()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """As above: Faust may have sought in between, among the partitions it had before."""
+        """The end of a rebalance: Faust may have sought in between, among the partitions it had before."""
         self._forget()
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -188,9 +189,9 @@ async def go_on_at(app: faust.App, offsets: Mapping[TP, int]) -> None:
 
 
 class OffsetTrackingTransport(driver.Transport):
-    """Takes the place of an app's `transport` before the app starts."""
+    """The transport with that consumer; it takes the place of an app's `transport` before the app starts."""
 
-    Consumer = OffsetTrackingConsumer
+    Consumer = OffsetTrackingConsumer  # Faust makes its consumer of the class that it finds under this name
 
 
 # Its own lines are the library's: by default they would bear this module's name.

@@ -22,7 +22,7 @@ _LARGEST_VALUE = DEAD_LETTER_MAX_BYTES - 64 * 1024
 
 
 class Publisher:
-    """Publishes to Kafka. Every method returns once the brokers have it, and raises as `kafka_errors` does."""
+    """The publisher to Kafka. Every method returns once the brokers have it, and raises as `kafka_errors` does."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
@@ -112,7 +112,7 @@ async def _start(producer: AIOKafkaProducer) -> None:
 
 
 def _key(event: Event) -> str:
-    """Photos are spread over all workers, so that one large session uses every one; the rest goes by session."""
+    """The key: photos go to all workers, so that one large session uses every one; the rest goes by session."""
     return event.photo_id if isinstance(event, PhotoIndexed) else event.session_id
 
 

@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 
 class ReconnectingPublisher:
-    """Publishes as `Publisher` does, and says `broker_unavailable` at once as long as there was no Kafka yet."""
+    """A publisher like `Publisher`, which says `broker_unavailable` at once as long as there was no Kafka yet."""
 
     def __init__(self) -> None:
         self._opened: Publisher | None = None
 
     async def publish(self, event: Event, *, origin_api: bool = False) -> Origin:
-        """See `Publisher.publish`; for at most 10 s."""
+        """Publish one event like `Publisher.publish`, for at most 10 s."""
         return await _in_time(self._publisher().publish(event, origin_api=origin_api))
 
     async def publish_all(self, events: Sequence[Event]) -> Sequence[Origin]:
-        """See `Publisher.publish_all`; for at most 10 s."""
+        """Publish many like `Publisher.publish_all`, for at most 10 s."""
         return await _in_time(self._publisher().publish_all(events))
 
     async def open_forever(self, settings: KafkaSettings) -> None:
@@ -44,7 +44,7 @@ class ReconnectingPublisher:
         """
         while True:
             try:
-                async with open_publisher(settings) as self._opened:
+                async with open_publisher(settings) as self._opened:  # for `publish`, in other tasks
                     await asyncio.Event().wait()
             except TransientError as exc:
                 _log.warning("publisher_waits", error=exc)

@@ -20,7 +20,7 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What came in, undecoded. `recorded_at` is the record's own timestamp."""
+    """A record as it came in, undecoded. `recorded_at` is the record's own timestamp."""
 
     origin: Origin
     value: bytes | None
@@ -85,7 +85,7 @@ def record_from_consumer(message: Any) -> Record:
 
 
 def _recorded_at(seconds: float | None) -> datetime:
-    """A producer may stamp a record with anything, or with nothing: then the time of reading stands in."""
+    """The time. A producer may stamp a record with anything or nothing: then the time of reading stands in."""
     try:
         return datetime.fromtimestamp(seconds, UTC) if seconds and seconds > 0 else datetime.now(UTC)
     except (OverflowError, ValueError, OSError):

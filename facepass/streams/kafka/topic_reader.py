@@ -29,7 +29,7 @@ _FETCH_MS = 1000
 
 
 class TopicReader:
-    """Make one with `open_topic_reader`. Every method raises as `kafka_errors` does."""
+    """The reader of topics. Make one with `open_topic_reader`. Every method raises as `kafka_errors` does."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class TopicReader:
         self._goals = dict(ends)
 
     def records(self, topic: str) -> int:
-        """How many there are to read, about: transactions' markers count too."""
+        """The number of records to read, about: transactions' markers count too."""
         return sum(max(0, goal - self._starts[at]) for at, goal in self._goals.items() if at.topic == topic)
 
     async def wait_for_group(self, patience: float) -> dict[str, tuple[int, int | None]]:

@@ -18,7 +18,7 @@ _PATIENCE_SECONDS = 10.0
 
 
 def skip_retention_gaps(app: faust.App, kafka: KafkaSettings) -> None:
-    """At every assignment, before the first event: report which events are gone, go on at the earliest there is.
+    """Report at every assignment, before the first event, which events are gone; go on at the earliest there is.
 
     Left alone, Faust would skip all events of a topic that was deleted and created again, up to the old offset,
     and fill a list with every offset of a gap.
@@ -51,7 +51,7 @@ async def _report_and_skip(app: faust.App, kafka: KafkaSettings) -> None:
 
 
 def report_retention_gap(group: str, partition: TopicPartition, offsets: PartitionOffsets) -> None:
-    """Log and count what events of a partition are gone, if any are."""
+    """Log and count the events of a partition that are gone, if any are."""
     if not offsets.dropped and not offsets.beyond_end:
         return
     retention_gaps_total.labels(topic=partition.topic).inc()

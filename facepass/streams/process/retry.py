@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def waits_under_way() -> int:
-    """How many calls of `until_available` wait at this moment: an outage that explains why nothing moves."""
+    """The number of calls of `until_available` that wait now: an outage that explains why nothing moves."""
     return _waits
 
 

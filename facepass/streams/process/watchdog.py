@@ -30,7 +30,7 @@ its fellow works."""
 
 
 class Standstill:
-    """For how long nothing has moved, as seen by looks at the group's offsets.
+    """The time in which nothing has moved, as seen by looks at the group's offsets.
 
     Only time between looks counts: a process that was frozen itself has seen nothing.
     """
@@ -60,7 +60,7 @@ class Standstill:
         return newest
 
     def seconds(self, partition: TopicPartition) -> float:
-        """For how long it has had lag and not moved."""
+        """The seconds for which it has had lag and not moved."""
         return self._seconds.get(partition, 0.0)
 
     def excuse(self) -> None:
@@ -69,7 +69,7 @@ class Standstill:
 
 
 class Watchdog:
-    """Looks at one worker's group; `watch_forever` is a task of the worker."""
+    """The watch over one worker's group; `watch_forever` is a task of the worker."""
 
     def __init__(
         self, worker: Worker, kafka: KafkaSettings, *, group: str, topics: Sequence[str], seconds: float

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Worker:
-    """What one process consumes and how it fares: asked by the probes, told by its agents."""
+    """The state of a process: what it consumes and how it fares. Asked by the probes, told by its agents."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -44,7 +44,7 @@ class Worker:
 
     @property
     def stopping(self) -> bool:
-        """Whether no further batch may be begun."""
+        """True if no further batch may be begun."""
         return self._stop.is_set()
 
     def stop(self) -> None:
@@ -63,7 +63,7 @@ class Worker:
         self._stop.set()
 
     def not_ready(self) -> str | None:
-        """Why this process does no work yet; None when it holds partitions, or is a spare of a full group."""
+        """The reason why it does no work yet; None when it holds partitions, or is a spare of a full group."""
         if self.stopping:
             return "stopping"
         if not self._held or None in self._held.values():
@@ -77,12 +77,12 @@ class Worker:
 
     @property
     def idle_seconds(self) -> float:
-        """Since the end of the last batch; 0 while one is under way."""
+        """The seconds since the end of the last batch; 0 while one is under way."""
         return 0.0 if self._under_way else monotonic() - self._idle_since
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Marks work that a stop lets finish."""
+        """Mark work that a stop lets finish."""
         self._under_way += 1
         self._idle.clear()
         try:
@@ -124,7 +124,7 @@ class Worker:
         Raises: the failure that ended the work, whether an agent's, a task's or Faust's own.
         """
         for app in apps:
-            self._held[app] = None
+            self._held[app] = None  # Faust calls the two below at every rebalance, from its own tasks
             app.on_partitions_assigned.connect(self._on_assigned)
             app.on_partitions_revoked.connect(self._on_revoked)
         async with asyncio.TaskGroup() as group:
@@ -206,7 +206,7 @@ async def open_stores(
     database: DatabaseSettings,
     spec: GenerationSpec,
 ) -> tuple[Store, Publisher]:
-    """What every consuming process needs, opened and checked; waits, with a line in the log, for what is absent.
+    """The stores of a consuming process, opened and checked; waits, with a line in the log, for what is absent.
 
     Raises:
         PermanentError: what waiting does not mend: `topic_compacted`, `not_migrated`, `generation_mismatch`,
