@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Subject(StrEnum):
-    """What can be measured by itself."""
+    """A subject that can be measured by itself."""
 
     INGEST = "ingest"
     SEARCH = "search"
