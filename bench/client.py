@@ -24,7 +24,7 @@ _FORM_TYPE = f"Content-Type: multipart/form-data; boundary={_BOUNDARY}"
 
 
 class SearchClient:
-    """Sends the same selfie for the same session again and again. `fields` are further fields of the form."""
+    """The sender of one selfie for the same session again and again. `fields` are further fields of the form."""
 
     def __init__(self, port: int, selfie: bytes, session_id: SessionId, **fields: str) -> None:
         self._connection = _Connection(port)
@@ -67,6 +67,7 @@ class SearchClient:
         self.search()
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def _search(self, fields: dict[str, str]) -> bytes:

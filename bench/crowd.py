@@ -26,7 +26,7 @@ _LANDMARKS = np.array([[20, 30], [60, 30], [40, 50], [25, 70], [55, 70]], np.flo
 
 
 def random_faces(count: int, person: Embedding, *, seed: int) -> NDArray[np.float32]:
-    """`count` unit vectors, shape (count, floats): strangers, and `APPEARANCES` times somebody like `person`."""
+    """Unit vectors, shape (count, floats): strangers, and `APPEARANCES` times somebody like `person`."""
     generator = np.random.default_rng(seed)
     vectors = generator.standard_normal((count, person.size), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

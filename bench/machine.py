@@ -1,4 +1,4 @@
-"""What the benchmark ran on: a figure without its machine and versions says nothing."""
+"""The machine that the benchmark ran on: a figure without its machine and versions says nothing."""
 
 import os
 import platform

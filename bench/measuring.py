@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """What the rows that run FacePass's processes have in common."""
+    """The common ground of the rows that run FacePass's processes."""
 
     directory: Path
     kafka: KafkaKind

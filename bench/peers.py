@@ -33,7 +33,7 @@ class _Loop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerRun:
-    """Attributes: `seconds` and `cpu` seconds of the whole loop, `faces` embedded in it."""
+    """One run of the loop: `seconds` and `cpu` seconds of the whole loop, `faces` embedded in it."""
 
     seconds: float
     cpu: float
@@ -41,7 +41,7 @@ class PeerRun:
 
 
 def reason_to_skip() -> str | None:
-    """Why the loop cannot run here; None when it can."""
+    """The reason why the loop cannot run here; None when it can."""
     if find_spec("scipy") is None:
         return "the insightface package imports scipy, which `make bench` installs"
     return None

@@ -86,7 +86,7 @@ def make_phone_photo() -> bytes:
 
 
 def own_photos(directory: Path, count: int) -> PhotoSet:
-    """`count` photos of the user's own directory, repeated from the start when there are fewer.
+    """A set of `count` photos of the user's own directory, repeated from the start when there are fewer.
 
     Raises:
         PermanentError: `invalid_setting`: there is none.

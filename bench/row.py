@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a row should reach: `text` as printed, `reached` of (ours, bare) in the row's unit."""
+    """The mark that a row should reach: `text` as printed, `reached` of (ours, bare) in the row's unit."""
 
     text: str
     reached: Callable[[float, float], bool]
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal was reached; None without a goal or a measurement."""
+        """True if the goal was reached; None without a goal or a measurement."""
         if self.goal is None or self.ours is None or self.bare is None:
             return None
         return self.goal.reached(self.ours, self.bare)
@@ -67,19 +67,19 @@ def skipped(name: str, unit: str, reason: str, goal: Goal | None = None) -> Row:
 
 
 def at_least(share: float) -> Goal:
-    """For rates: at least `share` times bare."""
+    """A goal for rates: at least `share` times bare."""
     return Goal(text=f">= {share:g} x bare", reached=lambda ours, bare: ours >= share * bare)
 
 
 def at_most(share: float, plus: float, unit: str) -> Goal:
-    """For times and sizes: at most `share` times bare and `plus` more, in the row's unit."""
+    """A goal for times and sizes: at most `share` times bare and `plus` more, in the row's unit."""
     factor = "" if share == 1 else f"{share:g} x "
     more = f" + {plus:g} {unit}" if plus else ""
     return Goal(text=f"<= {factor}bare{more}", reached=lambda ours, bare: ours <= share * bare + plus)
 
 
 def rate_within(milliseconds: float) -> Goal:
-    """For rates per second: one takes at most `milliseconds` longer than bare."""
+    """A goal for rates per second: one takes at most `milliseconds` longer than bare."""
     return Goal(
         text=f"<= {milliseconds:g} ms more each",
         reached=lambda ours, bare: 1000 / ours <= 1000 / bare + milliseconds,
@@ -87,12 +87,12 @@ def rate_within(milliseconds: float) -> Goal:
 
 
 def below(limit: float, unit: str) -> Goal:
-    """For times and sizes: under a fixed limit, whatever bare is."""
+    """A goal for times and sizes: under a fixed limit, whatever bare is."""
     return Goal(text=f"< {limit:g} {unit}", reached=lambda ours, _bare: ours < limit)
 
 
 def reaches(least: float, unit: str) -> Goal:
-    """For rates: at least so many, whatever bare is."""
+    """A goal for rates: at least so many, whatever bare is."""
     return Goal(text=f">= {least:,g} {unit}", reached=lambda ours, _bare: ours >= least)
 
 

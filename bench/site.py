@@ -31,13 +31,15 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Attributes:
-    stack: the running processes.
-    kafka: which broker they share.
-    port: of the HTTP API.
-    api_key: with every scope.
-    directory: for files that a measurement needs; removed at the end.
-    model, engine: the settings that every process makes its engine from, and this process's own.
+    """A running installation, with what a measurement needs of it.
+
+    Attributes:
+        stack: the running processes.
+        kafka: which broker they share.
+        port: of the HTTP API.
+        api_key: with every scope.
+        directory: for files that a measurement needs; removed at the end.
+        model, engine: the settings that every process makes its engine from, and this process's own.
     """
 
     stack: Stack
@@ -54,7 +56,7 @@ class Site:
         return next(psutil.Process(child.process.pid) for child in self.stack.children if child.name == "ingest")
 
     def events(self, session_id: SessionId, count: int) -> Sequence[PhotoIndexed]:
-        """`count` new photos of a session; the directory's files are taken in turn."""
+        """The events of `count` new photos of a session; the directory's files are taken in turn."""
         names = self.photos.names
         return [
             PhotoIndexed(

@@ -16,25 +16,27 @@ class Subject(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Attributes:
-    ingest_photos: photos of one ingest round.
-    ingest_rounds: times that ours and bare take turns.
-    peer_photos: photos of one round of the peers' loop, which is slow.
-    session_photos: of the session that is searched over HTTP.
-    searches: searches over HTTP, idle, and as many under load.
-    http_searches: searches of one round by several clients at once.
-    http_rounds: times that ours and bare take turns.
-    phone_searches: searches by a photo from a phone.
-    backlog: photos that ingest has before it while it is the load.
-    shard_faces: faces of the shards that are searched.
-    vector_sizes: floats per face, each with shards of all sizes.
-    shard_searches: searches of one shard.
-    loads: times that one shard is loaded.
-    searchable_photos: photos of which each is looked for as soon as it is announced.
-    intake_events: photo events of one intake round.
-    intake_rounds: times that ours and bare take turns.
-    recoveries: times that `serve` is killed.
-    recovery_faces: of the session that is searched first after that.
+    """The amounts of one run of the benchmark.
+
+    Attributes:
+        ingest_photos: photos of one ingest round.
+        ingest_rounds: times that ours and bare take turns.
+        peer_photos: photos of one round of the peers' loop, which is slow.
+        session_photos: of the session that is searched over HTTP.
+        searches: searches over HTTP, idle, and as many under load.
+        http_searches: searches of one round by several clients at once.
+        http_rounds: times that ours and bare take turns.
+        phone_searches: searches by a photo from a phone.
+        backlog: photos that ingest has before it while it is the load.
+        shard_faces: faces of the shards that are searched.
+        vector_sizes: floats per face, each with shards of all sizes.
+        shard_searches: searches of one shard.
+        loads: times that one shard is loaded.
+        searchable_photos: photos of which each is looked for as soon as it is announced.
+        intake_events: photo events of one intake round.
+        intake_rounds: times that ours and bare take turns.
+        recoveries: times that `serve` is killed.
+        recovery_faces: of the session that is searched first after that.
     """
 
     ingest_photos: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentiles:
-    """In the unit of what was summarised."""
+    """The percentiles, in the unit of what was summarised."""
 
     p50: float
     p95: float

@@ -90,7 +90,7 @@ def _sustained_rows(site: Site, selfie: bytes, sizes: Sizes) -> Iterator[Row]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """`rate`: calls a second, all together; `times`: seconds of each."""
+    """The figures of a run. `rate`: calls a second, all together; `times`: seconds of each."""
 
     rate: float
     times: Sequence[float]

@@ -52,6 +52,7 @@ def _rounds(site: Site, sizes: Sizes, loop: ProcessPoolExecutor | None) -> tuple
     asyncio.run(ingest(site, SessionId("warm-up"), WARM_UP_PHOTOS))
     _analyse(site.engine, contents[:WARM_UP_PHOTOS])
     if loop is not None:
+        # In the child process, where `_open_peers` had `peers.open_loop` load the networks.
         loop.submit(peers.run_loop, sample[:1]).result()
     ours, bare, theirs = [], [], []
     for number in range(sizes.ingest_rounds):

@@ -1,4 +1,4 @@
-"""After a kill of `serve`: how soon the next one gives its first answer, for a session that it has to load."""
+"""Recovery from a kill of `serve`: how soon the next one gives its first answer, for a session it has to load."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""From an event to an answer: one photo on an idle system, beside nothing but its analysis."""
+"""The way from an event to an answer: one photo on an idle system, beside nothing but its analysis."""
 
 import asyncio
 import json

@@ -219,7 +219,7 @@ async def _load_row(settings: DatabaseSettings, crowd: Crowd, sizes: Sizes) -> R
 
 
 def drain_and_add(connection: psycopg.Connection, generation: Generation, crowd: Crowd) -> int:
-    """What bare does for a load; returns the bytes drained."""
+    """The bytes drained by what bare does for a load."""
     with connection.cursor() as cursor, cursor.copy(_FACES, (generation.number, crowd.session_id)) as copy:
         drained = sum(len(data) for data in copy)
     faiss.IndexFlatIP(crowd.person.size).add(crowd.vectors)
@@ -227,9 +227,10 @@ def drain_and_add(connection: psycopg.Connection, generation: Generation, crowd:
 
 
 def _memory_row(settings: DatabaseSettings, first: Crowd, crowd: Crowd) -> Row:
-    """What the process grows by when it loads a shard, beside the bytes of its vectors."""
+    """The growth of the process when it loads a shard, beside the bytes of its vectors."""
     faces, floats = crowd.vectors.shape
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        # `_growth` runs in the child process, which imports this module anew.
         work = executor.submit(
             _growth, settings.database.get_secret_value(), first.session_id, crowd.session_id, crowd.person
         )

@@ -38,6 +38,7 @@ _MODULES = {
 """Where a name is that is not the engine's."""
 
 
+# Python calls this for each name that the module does not hold (PEP 562).
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

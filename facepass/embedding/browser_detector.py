@@ -35,5 +35,5 @@ def browser_weights() -> bytes:
 
 
 def browser_weights_key() -> str:
-    """Changes with the bytes of `browser_weights`, and is known without making them."""
+    """A key that changes with the bytes of `browser_weights`, and is known without making them."""
     return f"{open_pack(_PACK).detector.sha256}-{BROWSER_DETECTOR_VERSION}"

@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 def default_cache_dir() -> Path:
-    """`facepass` in the user's cache directory (XDG Base Directory Specification)."""
+    """The directory `facepass` in the user's cache directory (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facepass"
 
 

@@ -40,7 +40,7 @@ _SECRETS = ("FACEPASS_", "AWS_", "PG")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingLimits:
-    """What decoding one picture may take at most, by the pixels that its header announces.
+    """The most that decoding one picture may take, by the pixels that its header announces.
 
     Attributes:
         seconds, seconds_a_megapixel: processor time. Measured on an AMD EPYC, for a megapixel: plain JPEG 4 ms,
@@ -56,7 +56,7 @@ class DecodingLimits:
 
 
 class Decoder(Protocol):
-    """What turns files into pictures. Safe to use from several threads at once."""
+    """The port to what turns files into pictures. Safe to use from several threads at once."""
 
     def decoded(
         self, data: bytes, *, max_pixels: int, max_bytes: int | None = None, longer_side: int | None = None
@@ -71,13 +71,13 @@ class Decoder(Protocol):
 
 
 class DecoderHere:
-    """Decodes in this process: nothing is isolated. For one's own pictures, and systems without memfd_create."""
+    """A decoder in this process: nothing is isolated. For one's own pictures, and systems without memfd_create."""
 
     @contextmanager
     def decoded(
         self, data: bytes, *, max_pixels: int, max_bytes: int | None = None, longer_side: int | None = None
     ) -> Iterator[Picture]:
-        """See `Decoder.decoded`."""
+        """The same as `Decoder.decoded`."""
         yield decode_image(data, max_pixels=max_pixels, max_bytes=max_bytes, longer_side=longer_side)
 
 
@@ -99,7 +99,7 @@ class DecoderPool:
     def decoded(
         self, data: bytes, *, max_pixels: int, max_bytes: int | None = None, longer_side: int | None = None
     ) -> Iterator[Picture]:
-        """See `Decoder.decoded`."""
+        """The same as `Decoder.decoded`."""
         check_bytes(data, max_bytes)
         request = {"max_pixels": max_pixels, "longer_side": longer_side, "limits": asdict(self._limits)}
         place = self._free.get()
@@ -139,7 +139,7 @@ class _Place:
             raise
 
     def _process(self) -> "_Running":
-        """One that lives: it may have been killed since the last picture, which is not this one's fault."""
+        """A process that lives: it may have been killed since the last picture, which is not this one's fault."""
         if self._running is not None and self._running.process.poll() is not None:
             self.end(kill=True)
         if self._running is None:
@@ -152,7 +152,7 @@ class _Place:
         return self._running
 
     def tidy(self) -> None:
-        """After a picture: give memory back that the next one will hardly need."""
+        """Give memory back, after a picture, that the next one will hardly need."""
         if self._running is not None:
             self._running.tidy()
 
@@ -163,7 +163,7 @@ class _Place:
 
 
 class _LostError(Exception):
-    """The process ended, does not answer, or answers nonsense."""
+    """The loss of a process: it ended, does not answer, or answers nonsense."""
 
 
 def _reason(status: int | None, lost: _LostError) -> str:
@@ -295,6 +295,6 @@ def _shared_memory(name: str) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without secrets; one thread is all that a decoder uses."""
+    """The environment of this process without secrets; one thread is all that a decoder uses."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
     return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -75,7 +75,7 @@ def check_bytes(data: FileBytes, max_bytes: int | None) -> None:
 
 
 def read_checked_header(data: FileBytes, max_pixels: int) -> ImageHeader:
-    """What the file announces, if that is within the limit.
+    """The header that the file announces, if that is within the limit.
 
     Raises:
         PermanentError: `too_many_pixels`, `unsupported_image`, `damaged_image`.
@@ -156,7 +156,7 @@ def _without_padding(data: bytes) -> bytes | None:
 
 
 def _reduction(header: ImageHeader, longer_side: int | None) -> int:
-    """1, 2, 4 or 8. libjpeg-turbo has fast paths for these; 3/8 and the like take longer than a half."""
+    """Divisor: 1, 2, 4 or 8. libjpeg-turbo has fast paths for these; 3/8 and the like take longer than a half."""
     if longer_side is None:
         return 1
     longest = max(header.width, header.height)
@@ -164,7 +164,7 @@ def _reduction(header: ImageHeader, longer_side: int | None) -> int:
 
 
 def _decode_strictly(data: FileBytes, header: ImageHeader, size: tuple[int, int], room: Room) -> Pixels:
-    """`size`: height and width at the reduced scale, as libjpeg-turbo rounds them."""
+    """The pixels; `size`: height and width at the reduced scale, as libjpeg-turbo rounds them."""
     if header.components == CMYK:
         return _rgb_from_cmyk(simplejpeg.decode_jpeg(data, colorspace="CMYK", min_width=size[1], strict=True))
     pixels: Pixels = simplejpeg.decode_jpeg(
@@ -174,7 +174,7 @@ def _decode_strictly(data: FileBytes, header: ImageHeader, size: tuple[int, int]
 
 
 def _rgb_from_cmyk(cmyk: Pixels) -> Pixels:
-    """Adobe's programs, the only ones in use that write CMYK, store it inverted: 255 means no ink."""
+    """The RGB pixels. Adobe's programs, alone in use to write CMYK, store it inverted: 255 means no ink."""
     black = np.repeat(cmyk[..., 3:], 3, axis=2)
     return np.asarray(cv2.multiply(cmyk[..., :3], black, scale=1 / 255), np.uint8)
 

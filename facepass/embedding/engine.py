@@ -51,7 +51,7 @@ pixels in a photo of 6000 x 4000, cosine to the original: decoded 1500 wide 0.64
 
 
 class FaceEngine:
-    """Analyses photos. One per process; safe to use from several threads at once.
+    """The analyser of photos. One per process; safe to use from several threads at once.
 
     Attributes:
         spec: what decides the vectors.
@@ -157,7 +157,7 @@ class FaceEngine:
         )
 
     def _embed(self, aligned: Pixels) -> Embedding:
-        """SFace takes RGB from 0 to 255; its graph does the scaling."""
+        """A normalised embedding. SFace takes RGB from 0 to 255; its graph does the scaling."""
         vector = self._recogniser.run(np.asarray(cv2.dnn.blobFromImage(aligned), np.float32))[0][0]
         normalised: Embedding = vector / np.float32(np.linalg.norm(vector))
         return normalised
@@ -197,7 +197,7 @@ def open_engine(settings: ModelSettings, *, isolated: bool = True) -> FaceEngine
 
 
 def read_spec(settings: ModelSettings) -> GenerationSpec:
-    """What `open_engine` would give as `spec`, without loading a network: for a process that analyses nothing.
+    """The `spec` that `open_engine` would give, without loading a network: for a process that analyses nothing.
 
     Raises:
         PermanentError: `invalid_pack`.

@@ -58,7 +58,7 @@ def _fold_node(node: onnx.NodeProto, constants: dict[str, Array], folded: dict[s
 def _dequantise(
     quantised: Array, scale: Array, zero: Array | None, *, axis: int = 1, block_size: int = 0, **_: int
 ) -> Array:
-    """(quantised - zero) * scale, each scale serving `block_size` neighbours along `axis` (ONNX opset 21)."""
+    """The weight: (quantised - zero) * scale, a scale for `block_size` neighbours along `axis` (ONNX opset 21)."""
 
     def spread(values: Array) -> Array:
         if block_size:
@@ -74,7 +74,7 @@ def _dequantise(
 
 
 def _keep_constants(graph: onnx.GraphProto, folded: dict[str, Array]) -> None:
-    """Only constants that some node still reads, and only inputs that are no constants."""
+    """Keep only constants that some node still reads, and only inputs that are no constants."""
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     kept += [numpy_helper.from_array(value, name) for name, value in folded.items() if name in used]

@@ -1,4 +1,4 @@
-"""What the first bytes of a JPEG, PNG or WebP file say, read without decoding a pixel.
+"""The header in the first bytes of a JPEG, PNG or WebP file, read without decoding a pixel.
 
 Read here and not by a library because size and pixel limits must hold before any decoder allocates memory, and
 because a damaged PNG or WebP file must be told from a whole one (decoders are lenient).
@@ -22,7 +22,7 @@ FileBytes = bytes | memoryview
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """Attributes of the stored picture, before its orientation is applied.
+    """The header of the stored picture, before its orientation is applied.
 
     Attributes:
         width, height: pixels as stored.

@@ -1,4 +1,4 @@
-"""How usable a face is, and the gate that leaves out faces which would only do harm."""
+"""The measures of how usable a face is, and the gate that leaves out faces which would only do harm."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class Gate:
     unsure_size: float = 32.0
 
     def reason(self, quality: Quality, confidence: float, *, searched_scale: float) -> LeftOutReason | None:
-        """Why a face is left out; None if it counts.
+        """The reason why a face is left out; None if it counts.
 
         `searched_scale` is the size of the picture given to the detector over that of the photo, at most 1.
         """
@@ -85,7 +85,7 @@ _MIDDLE = slice(36, 100), slice(24, 88)
 
 
 def light_and_detail(aligned: Pixels) -> tuple[float, float]:
-    """`brightness` and `detail` of a `SelfieFace`.
+    """The `brightness` and `detail` of a `SelfieFace`.
 
     Detail is the variance of second differences over that of the grey levels, across or down, whichever is less:
     so neither the light counts nor sharp edges along which a camera was moved.

@@ -95,7 +95,7 @@ def _chosen(found: Detections, which: NDArray[np.intp]) -> Detections:
 
 
 def _scaled(found: Detections, searched: Pixels, wanted: Pixels) -> Detections:
-    """From pixels of the picture that was searched to those of the same picture at another size."""
+    """The detections in pixels of the same picture at another size than the one that was searched."""
     scale = np.array([wanted.shape[1] / searched.shape[1], wanted.shape[0] / searched.shape[0]], np.float32)
     return Detections(
         boxes=found.boxes * np.tile(scale, 2), landmarks=found.landmarks * scale, scores=found.scores

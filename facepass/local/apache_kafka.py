@@ -60,7 +60,7 @@ SETTINGS = {
 
 
 def missing_for_apache_kafka() -> str | None:
-    """What must be installed before Apache Kafka can run here; None when nothing is missing."""
+    """The thing to install before Apache Kafka can run here; None when nothing is missing."""
     java = shutil.which("java")
     if java is None:
         return f"Java {JAVA_MAJOR} or newer is not installed (Debian: openjdk-17-jre-headless)"
@@ -74,13 +74,13 @@ def missing_for_apache_kafka() -> str | None:
 
 
 def default_jar_cache() -> Path:
-    """Where the jars are kept for all uses of this version."""
+    """The directory where the jars are kept for all uses of this version."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return root / "facepass" / f"apache-kafka-{VERSION}"
 
 
 def jars_are_there(cache: Path | None = None) -> bool:
-    """Whether an earlier `fetch_jars` has finished."""
+    """True if an earlier `fetch_jars` has finished."""
     return ((cache or default_jar_cache()) / "complete").exists()
 
 
@@ -136,11 +136,12 @@ class ApacheKafka:
 
     @property
     def log(self) -> Path:
+        """The file that its output goes to."""
         return (self.logs or self.directory) / "kafka.log"
 
     @property
     def address(self) -> str:
-        """For clients on this machine."""
+        """The address for clients on this machine."""
         return f"{bracketed(reachable(self.host))}:{self.port}"
 
     def start(self, *, patience: float = 120.0) -> None:
@@ -177,13 +178,13 @@ class ApacheKafka:
             stop_children([self.child], patience=20.0)
 
     def kill(self) -> None:
-        """SIGKILL: as a power cut, but for the operating system's buffers."""
+        """Kill it by SIGKILL: as a power cut, but for the operating system's buffers."""
         self._signal(signal.SIGKILL)
         if self.child is not None:
             self.child.process.wait()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """Freeze it by SIGSTOP: connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -200,11 +201,11 @@ class ApacheKafka:
 
     @property
     def _formatted(self) -> Path:
-        """Its presence says that `_topics` is a whole log directory and not one whose making was cut short."""
+        """A mark that says that `_topics` is a whole log directory and not one whose making was cut short."""
         return self.directory / "formatted"
 
     def _write_properties(self) -> Path:
-        """Anew for each start: the ports may be others than last time."""
+        """Write the settings anew for each start: the ports may be others than last time."""
         proxied = {f"PROXIED{n}": ports for n, ports in enumerate(self.more_ports.items(), start=1)}
         controller_port = free_port()
         own = {

@@ -64,7 +64,7 @@ def embedded_broker(
 
 
 def answers(host: str, port: int, *, timeout: float = 1.0) -> bool:
-    """Whether a Kafka broker answers there, by one ApiVersions request."""
+    """True if a Kafka broker answers there, by one ApiVersions request."""
     client = b"facepass"
     request = struct.pack(f">hhih{len(client)}s", _API_VERSIONS, 0, 1, len(client), client)
     try:

@@ -23,6 +23,7 @@ class Child:
     log: Path
 
     def running(self) -> bool:
+        """True while it has not ended."""
         return self.process.poll() is None
 
 
@@ -93,6 +94,7 @@ def stop_children(
 
 
 def _tethered(command: Sequence[str], death_signal: signal.Signals) -> list[str]:
+    # The new process runs tether.py first, which then becomes the command.
     return [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), str(int(death_signal)), *command]
 
 

@@ -1,4 +1,4 @@
-"""`facepass dev`: everything in the foreground until a signal or until one of the parts ends."""
+"""The command `facepass dev`: everything in the foreground until a signal or until one of the parts ends."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ _LOOK_SECONDS = 0.2
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. No error: like KeyboardInterrupt, it only unwinds."""
+    """The end that a signal asked for. No error: like KeyboardInterrupt, it only unwinds."""
 
 
 @contextmanager

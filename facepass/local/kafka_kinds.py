@@ -17,14 +17,14 @@ after a kill waits for the sessions of the killed members to expire."""
 
 
 class KafkaKind(StrEnum):
-    """Which broker."""
+    """A kind of broker."""
 
     EMBEDDED = "embedded"
     APACHE = "apache"
 
     @property
     def label(self) -> str:
-        """In a sentence, with its version where no package has one."""
+        """The broker's name in a sentence, with its version where no package has one."""
         return f"Apache Kafka {VERSION}" if self is KafkaKind.APACHE else "the embedded broker"
 
 

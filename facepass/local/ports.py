@@ -25,7 +25,7 @@ def reachable(host: str) -> str:
 
 
 def bracketed(host: str) -> str:
-    """As it stands before `:port`."""
+    """The host as it stands before `:port`."""
     return f"[{host}]" if ":" in host else host
 
 

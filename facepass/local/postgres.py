@@ -157,12 +157,12 @@ def _socket_directory(directory: Path) -> Iterator[Path]:
 
 
 def _fits(directory: Path) -> bool:
-    """Whether a Unix socket in `directory` has a path short enough."""
+    """True if a Unix socket in `directory` has a path short enough."""
     return len(os.fsencode(directory / ".s.PGSQL.5432")) <= _SOCKET_PATH_BYTES
 
 
 def _wait_for_predecessor(directory: Path, patience: float) -> None:
-    """A server whose parent was killed is still shutting down: let it finish."""
+    """Let a server finish whose parent was killed and that is still shutting down."""
     lock = directory / "postmaster.pid"
     deadline = time.monotonic() + patience
     while lock.exists() and time.monotonic() < deadline:

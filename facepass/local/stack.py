@@ -29,7 +29,7 @@ _STOP_PATIENCE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOptions:
-    """Where everything listens and lies.
+    """The places where everything listens and lies.
 
     Attributes:
         host: of the HTTP API and of the broker.
@@ -155,6 +155,7 @@ def _processes(
     children: list[Child] = []
     try:
         for name, rest in arguments.items():
+            # Goes on in a process of its own, at the command of that name in facepass/cli.
             program = [sys.executable, "-m", "facepass", name, *rest]
             children.append(start_child(name, program, log=logs / f"{name}.log", env=environment))
         yield children

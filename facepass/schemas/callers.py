@@ -1,11 +1,11 @@
-"""Who calls the HTTP API: the scopes of a key, and what is known of a caller whose key is valid."""
+"""The callers of the HTTP API: the scopes of a key, and what is known of a caller whose key is valid."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What a key may be used for."""
+    """A use that a key may be put to."""
 
     INDEX = "index"
     """Index and delete photos and sessions; legacy uploads and event creation."""
@@ -29,5 +29,5 @@ class Caller:
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
-        """Whether the key has this scope, by itself or as `admin`."""
+        """True if the key has this scope, by itself or as `admin`."""
         return scope in self.scopes or Scope.ADMIN in self.scopes

@@ -1,4 +1,4 @@
-"""What each error means to whoever hears of it: by HTTP, about a photo, on the command line.
+"""The meaning of each error to whoever hears of it: by HTTP, about a photo, on the command line.
 
 A code that no HTTP answer has is not in the table; one that is answered with nevertheless is a defect.
 """
@@ -11,7 +11,7 @@ from facepass.schemas.errors import ErrorCode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorEntry:
-    """What is said of one code.
+    """The entry of one code: what is said of it.
 
     Attributes:
         status: of the HTTP answer.
@@ -32,7 +32,7 @@ class ErrorEntry:
 
     @property
     def clients_fault(self) -> bool:
-        """Whether the call itself has to change; else the same call may succeed elsewhere or later."""
+        """True if the call itself has to change; else the same call may succeed elsewhere or later."""
         return self.status < 500  # noqa: PLR2004 - server errors
 
 
@@ -192,6 +192,6 @@ ERROR_TABLE: Mapping[str, ErrorEntry] = {
 
 
 def photo_message(code: str) -> str:
-    """What to tell people about a photo that is not indexed for this code; also for codes of other versions."""
+    """The text for people about a photo that is not indexed for this code; also for codes of other versions."""
     entry = ERROR_TABLE.get(code)
     return (entry and entry.photo) or f"the photo could not be indexed ({code}); index it again"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 class ErrorCode(StrEnum):
-    """What went wrong, for programs. The message says the same to a person, with what to do."""
+    """The code of a failure, for programs. The message says the same to a person, with what to do."""
 
     # events
     INVALID_EVENT = "invalid_event"
@@ -142,24 +142,24 @@ class FacePassError(Exception):
 
 
 class PermanentError(FacePassError):
-    """Trying again with the same input fails in the same way."""
+    """A failure that comes again in the same way with the same input."""
 
 
 class TransientError(FacePassError):
-    """The same call may succeed later."""
+    """A failure after which the same call may succeed later."""
 
 
 _IDS = frozenset({"session_id", "photo_id", "event_id"})
 
 
 class _Report(Protocol):
-    """What pydantic's and FastAPI's errors have in common."""
+    """The common part of pydantic's and FastAPI's errors."""
 
     def errors(self) -> Sequence[Any]: ...
 
 
 def dotted_place(place: Sequence[int | str]) -> str:
-    """Where in a body something is wrong, such as `photos.3.photo_id`."""
+    """The place in a body where something is wrong, such as `photos.3.photo_id`."""
     return ".".join(map(str, place)) or "body"
 
 

@@ -57,7 +57,7 @@ _Text = Annotated[StrictStr, Field(max_length=MAX_NAME_CHARACTERS), AfterValidat
 
 
 class Event(BaseModel):
-    """What every event has.
+    """The base of all events: what every one has.
 
     Attributes:
         occurred_at: when it happened, by the producer's clock; the record's timestamp if the producer gave none.
@@ -73,11 +73,12 @@ class Event(BaseModel):
     occurred_at_given: bool = Field(default=True, exclude=True)
 
     def to_bytes(self) -> bytes:
+        """The event as a record's value: JSON, fields that are None left out."""
         return self.model_dump_json(exclude_none=True).encode()
 
 
 class PhotoIndexed(Event):
-    """A photo was uploaded: index it."""
+    """The event of an uploaded photo: index it."""
 
     topic = "photo-indexed"
 
@@ -86,7 +87,7 @@ class PhotoIndexed(Event):
 
 
 class PhotoDeleted(Event):
-    """A photo was deleted: forget its faces."""
+    """The event of a deleted photo: forget its faces."""
 
     topic = "photo-deleted"
 
@@ -94,13 +95,13 @@ class PhotoDeleted(Event):
 
 
 class SessionDeleted(Event):
-    """A session was deleted: forget the faces of all its photos."""
+    """The event of a deleted session: forget the faces of all its photos."""
 
     topic = "session-deleted"
 
 
 class SessionUpdated(Event):
-    """A session was announced or changed."""
+    """The event of a session that was announced or changed."""
 
     topic = "session-updated"
 
@@ -110,7 +111,7 @@ class SessionUpdated(Event):
 
 
 class IndexUpdate(Event):
-    """What became of an event: a hint to whoever holds the session's shard or waits for the photo.
+    """The outcome of an event: a hint to whoever holds the session's shard or waits for the photo.
 
     Attributes:
         generation: number of the generation that the revision belongs to.
@@ -133,7 +134,7 @@ class IndexUpdate(Event):
 
 
 class EventPublisher(Protocol):
-    """Where events go that FacePass publishes for a caller: Kafka, when it is there."""
+    """The port for events that FacePass publishes for a caller: Kafka, when it is there."""
 
     async def publish(self, event: Event, *, origin_api: bool = False) -> Origin:
         """Publish one event; returns once Kafka has it.

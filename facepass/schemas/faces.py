@@ -1,4 +1,4 @@
-"""What the embedding part finds in a photo."""
+"""The findings of the embedding part in a photo."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How usable a face is.
+    """The measures of how usable a face is.
 
     Attributes:
         size: shorter side of the box in pixels of the photo at full size.
@@ -47,7 +47,7 @@ class Quality:
 
 
 class LeftOutReason(StrEnum):
-    """Why the quality gate left a face out."""
+    """The reason why the quality gate left a face out."""
 
     TOO_SMALL = "too_small"
     BLURRED = "blurred"
@@ -92,6 +92,7 @@ class PhotoFaces:
 
     @property
     def detected(self) -> int:
+        """The number of faces found, those left out too."""
         return len(self.faces) + len(self.left_out)
 
 
@@ -139,12 +140,13 @@ class SelfieFaces:
 
     @property
     def detected(self) -> int:
+        """The number of faces found."""
         return len(self.others) + (self.largest is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSpec:
-    """What decides which vectors a photo gets: the model pack and the settings that change vectors or faces.
+    """The model pack and the settings that change vectors or faces: they decide which vectors a photo gets.
 
     Attributes:
         pack: name of the model pack.

@@ -33,7 +33,7 @@ def _canonical(value: object) -> object:
 
 
 def storable_text(value: str) -> str:
-    """Return `value` if PostgreSQL can store it as text, else raise ValueError."""
+    """The `value`; raises ValueError unless PostgreSQL can store it as text."""
     if "\x00" in value:
         raise ValueError("must not contain a NUL character")
     if any("\ud800" <= character <= "\udfff" for character in value):
@@ -42,7 +42,7 @@ def storable_text(value: str) -> str:
 
 
 def check_id(value: object, field: str) -> str:
-    """Return the canonical id: 1 to 255 characters, any Unicode without NUL.
+    """The canonical id: 1 to 255 characters, any Unicode without NUL.
 
     Raises:
         PermanentError: `invalid_id`, naming `field` but not repeating a hostile value.

@@ -8,7 +8,7 @@ from facepass.schemas.ids import SessionId
 
 
 class PhotoState(StrEnum):
-    """Every photo seen is in exactly one; `pending` is the only one that is not terminal."""
+    """The state of a photo. Every photo seen is in exactly one; `pending` is the only one that is not terminal."""
 
     PENDING = "pending"
     INDEXED = "indexed"
@@ -19,7 +19,7 @@ class PhotoState(StrEnum):
 
 
 class UpdateStatus(StrEnum):
-    """What `index-updates` says of a photo or session."""
+    """The status that `index-updates` gives a photo or session."""
 
     PENDING = "pending"
     INDEXED = "indexed"
@@ -32,7 +32,7 @@ class UpdateStatus(StrEnum):
 
 
 class Effect(StrEnum):
-    """What a write did."""
+    """The effect of a write."""
 
     WRITTEN = "written"
     DUPLICATE = "duplicate"
@@ -78,10 +78,10 @@ class SessionCounts:
 
     @property
     def present(self) -> int:
-        """Photos that are not deleted."""
+        """The number of photos that are not deleted."""
         return self.pending + self.indexed + self.no_face + self.filtered + self.failed
 
     @property
     def exists(self) -> bool:
-        """Whether more is known than deletions: a photo that is not deleted, or an announcement since."""
+        """True if more is known than deletions: a photo that is not deleted, or an announcement since."""
         return self.present > 0 or self.facepass_enabled is not None

@@ -75,5 +75,6 @@ def _name_error(_logger: object, _method: str, event: MutableMapping[str, Any]) 
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A structured logger of that name."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger

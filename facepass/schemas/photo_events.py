@@ -22,7 +22,7 @@ class PhotoEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoOutcome:
-    """What became of a photo after fetch and inference.
+    """The outcome for a photo after fetch and inference.
 
     Attributes:
         state: a terminal state, or pending when the store failed for now and the sweep shall try again.

@@ -173,7 +173,7 @@ _START = re.compile(r"/(?!/)|https?://[A-Za-z0-9.\-]+(:[0-9]+)?/|https?://\[[0-9
 
 
 def _check_photo_url(template: str) -> str:
-    """Return a template that can be filled in, or the empty one.
+    """A template that can be filled in, or the empty one.
 
     Raises:
         ValueError: anything else.

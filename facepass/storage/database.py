@@ -63,7 +63,7 @@ _ATTEMPTS = 5
 
 
 class _TryAgainError(TransientError):
-    """The transaction was the victim of a conflict and may be run again."""
+    """The sign that the transaction was the victim of a conflict and may be run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
         timeout=_POOL_WAIT_SECONDS,
         reconnect_timeout=_RECONNECT_SECONDS,
         open=False,
+        # Called by the pool: `check` before a connection is handed out, `configure` on each new one.
         check=_check,
         configure=_set_up,
         name="facepass",
@@ -144,7 +145,7 @@ async def open_database(settings: DatabaseSettings) -> AsyncIterator[Database]:
 
 
 async def _why_unreachable(settings: DatabaseSettings) -> FacePassError | None:
-    """What one more attempt to connect says: the pool only knows that it took too long."""
+    """The error of one more attempt to connect: the pool only knows that it took too long."""
     try:
         connection = await AsyncConnection.connect(
             settings.database.get_secret_value(), connect_timeout=_CONNECT_SECONDS
@@ -162,7 +163,7 @@ async def _check(connection: Connection) -> None:
 
 
 async def _set_up(connection: Connection) -> None:
-    """Times come back in UTC: Python cannot hold the first and last hours of its range in other zones.
+    """Let times come back in UTC: Python cannot hold the first and last hours of its range in other zones.
 
     Every statement is planned for its parameters. A plan kept from the first photos of an empty database reads
     whole tables where a thousand photos come at once: seen, 730 registrations a second in place of 6,000.

@@ -1,4 +1,4 @@
-"""What needs rows and events: a deletion until it is done, a result that is waited for, what a call asks for.
+"""Work on rows and events: a deletion until it is done, a result that is waited for, what a call asks for.
 
 Publishes through the port `EventPublisher` and never imports a Kafka client, nor anything of HTTP.
 """

@@ -24,7 +24,7 @@ _LONGEST_LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is to be deleted: a whole session, or one photo of it."""
+    """The target of a deletion: a whole session, or one photo of it."""
 
     session_id: SessionId
     photo_id: PhotoId | None
@@ -43,7 +43,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a deletion did.
+    """The receipt of a deletion: what it did.
 
     Attributes:
         fence: nothing of the target up to this time comes back.
@@ -109,7 +109,7 @@ async def erase(
 
 
 async def _applied(db: Database, target: Target, fence: datetime, seconds: float) -> ReceiptRow | None:
-    """What the deletion did, once its fence stands; None if it does not in time."""
+    """The deletion's receipt, once its fence stands; None if it does not in time."""
     deadline, pause = time.monotonic() + seconds, _FIRST_LOOK_SECONDS
     while (row := await read_receipt(db, target.session_id, target.photo_id, fence)) is None:
         if time.monotonic() >= deadline:

@@ -44,7 +44,7 @@ class IdempotentCall:
 
 @dataclass(slots=True)
 class FirstAnswer:
-    """What a key stands for: the answer that it had `before`, or the one to be kept `now`."""
+    """The thing that a key stands for: the answer that it had `before`, or the one to be kept `now`."""
 
     before: KeptAnswer | None = None
     now: KeptAnswer | None = None

@@ -1,4 +1,4 @@
-"""What a call turns into: which photos need an event, of what time, and which the ledger answers at once."""
+"""The plan of a call: which photos need an event, of what time, and which the ledger answers at once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ longer may have lost its event."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be done for some photos of a session.
+    """The work to be done for some photos of a session.
 
     Attributes:
         answered: what the ledger says already.
@@ -73,7 +73,7 @@ def events(
 
 
 def _waits_since(photo: PhotoRow, now: datetime) -> datetime | None:
-    """When the event happened that a photo waits for, if that is on its way."""
+    """The time of the event that a photo waits for, if that is on its way."""
     waits = photo.state is PhotoState.PENDING and not photo.attempts
     if waits and photo.occurred_at is not None and now - photo.occurred_at < JOINED:
         return photo.occurred_at
@@ -81,7 +81,7 @@ def _waits_since(photo: PhotoRow, now: datetime) -> datetime | None:
 
 
 def _event_time(photo: PhotoRow, now: datetime) -> datetime:
-    """Now; later than what the ledger has, if the clock of whoever sent that runs ahead.
+    """The time now; later than what the ledger has, if the clock of whoever sent that runs ahead.
 
     Of a deleted photo always now: a fence is passed by time alone.
     """

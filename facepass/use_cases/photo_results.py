@@ -1,4 +1,4 @@
-"""What becomes of photos, for those who wait for it.
+"""The outcomes of photos, for those who wait for them.
 
 The updates on `index-updates` tell at once; they may be lost, so whoever waits also looks into the ledger now and
 then, and that alone is enough. Nobody who waits holds a connection.
@@ -32,7 +32,7 @@ _GONE = (UpdateStatus.FENCED, UpdateStatus.DELETED, UpdateStatus.SESSION_DELETED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoResult:
-    """What became of a photo's event, or of a newer one.
+    """The outcome of a photo's event, or of a newer one.
 
     Attributes:
         status: `indexed`, `no_face`, `filtered`, `failed` or `fenced`.
@@ -54,7 +54,7 @@ FENCED = PhotoResult(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENC
 
 
 def stored_result(photo: PhotoRow) -> PhotoResult | None:
-    """What became of the event that a photo's row rests on; None while it is pending, or if there is no row."""
+    """The outcome of the event that a photo's row rests on; None while it is pending, or if there is no row."""
     status = None if photo.state is None else UpdateStatus(photo.state)
     if status not in _TERMINAL:
         return None
@@ -68,7 +68,7 @@ def stored_result(photo: PhotoRow) -> PhotoResult | None:
 
 
 def _result_of(photo: PhotoRow, occurred_at: datetime) -> PhotoResult | None:
-    """What became of an event of that time, or of a newer one; None if nothing yet."""
+    """The outcome of an event of that time, or of a newer one; None if nothing yet."""
     if photo.fenced(occurred_at):
         return FENCED
     if photo.occurred_at is None or photo.occurred_at < occurred_at:
@@ -77,7 +77,7 @@ def _result_of(photo: PhotoRow, occurred_at: datetime) -> PhotoResult | None:
 
 
 class PhotoResults:
-    """Hands the updates of this process to the calls that wait here."""
+    """The place where calls wait, and get the updates that this process hears of."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -85,6 +85,7 @@ class PhotoResults:
 
     def note(self, update: IndexUpdate) -> None:
         """Take an update from `index-updates`; never waits."""
+        # Called by the follower of facepass/streams, which has this object as its `listener`.
         for waiting in self._waiting.get(update.session_id, ()):
             waiting.note(update)
 
@@ -120,7 +121,7 @@ class Waiting:
 
     @property
     def over(self) -> bool:
-        """Whether every photo's result has been handed out."""
+        """True if every photo's result has been handed out."""
         return not self._open and not self._arrived
 
     def note(self, update: IndexUpdate) -> None:

@@ -49,7 +49,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPack:
-    """Attributes: see `pack.toml` of the starter pack, which explains each."""
+    """A model pack. See `pack.toml` of the starter pack, which explains each attribute."""
 
     name: str
     licence: str
@@ -85,14 +85,14 @@ def open_pack(model: str) -> ModelPack:
 
 
 def _model_file(values: Mapping[str, Any], directory: Path) -> ModelFile:
-    """`file` is relative to `package`'s folder where one is named, else to the pack's directory."""
+    """A file; `file` is relative to `package`'s folder where one is named, else to the pack's directory."""
     package = values.get("package")
     root = directory if package is None else _package_folder(package)
     return ModelFile(kind=values["kind"], path=root / values["file"], sha256=values["sha256"])
 
 
 def _package_folder(package: str) -> Path:
-    """Where a package is installed, found without importing it (and all that it would import)."""
+    """The folder where a package is installed, found without importing it (and all that it would import)."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise invalid_pack(f"the package {package}, which carries the model files, is not installed")

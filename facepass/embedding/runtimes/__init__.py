@@ -33,7 +33,7 @@ class Network(Protocol):
 
 
 class Runtime(Protocol):
-    """What compiles networks."""
+    """A compiler of networks."""
 
     name: str
 

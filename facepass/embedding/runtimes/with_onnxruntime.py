@@ -13,12 +13,12 @@ import onnxruntime
 
 
 class OnnxRuntime:
-    """Always fp32."""
+    """The runtime ONNX Runtime, always fp32."""
 
     name = "onnxruntime"
 
     def compile(self, model: bytes, outputs: Sequence[str], *, exact: bool) -> Network:
-        """See `Runtime.compile`; `exact` changes nothing."""
+        """The same as `Runtime.compile`; `exact` changes nothing."""
         del exact
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1

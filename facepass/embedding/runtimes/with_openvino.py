@@ -15,7 +15,7 @@ import openvino  # noqa: E402
 
 
 class OpenVinoRuntime:
-    """fp32, or bf16 where the processor has it and the network may use it."""
+    """The runtime OpenVINO: fp32, or bf16 where the processor has it and the network may use it."""
 
     name = "openvino"
 
@@ -25,7 +25,7 @@ class OpenVinoRuntime:
         self._bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def compile(self, model: bytes, outputs: Sequence[str], *, exact: bool) -> Network:
-        """See `Runtime.compile`.
+        """The same as `Runtime.compile`.
 
         OpenVINO's own cache of compiled models is left off: it saves 0.3 s of a start, but loads a file with
         flipped bytes in the weights without noticing (tried), and so would make wrong vectors.

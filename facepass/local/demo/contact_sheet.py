@@ -85,7 +85,7 @@ def _marked(photo: Image.Image, match: MatchBody) -> Image.Image:
 
 
 def _open(path: Path) -> Image.Image:
-    """As FacePass sees it: upright by its EXIF orientation, so that boxes fit."""
+    """The photo as FacePass sees it: upright by its EXIF orientation, so that boxes fit."""
     with Image.open(path) as picture:
         return ImageOps.exif_transpose(picture).convert("RGB")
 

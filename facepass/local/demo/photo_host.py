@@ -25,6 +25,7 @@ def photo_host(files: Mapping[str, Path]) -> Iterator[dict[str, str]]:
     """Serve the files of these photo ids for the time of the context; gives the settings that name them."""
 
     class Handler(BaseHTTPRequestHandler):
+        # http.server finds this by its name, once a GET comes.
         def do_GET(self) -> None:
             kind, _, photo_id = self.path.removeprefix("/").partition("/")
             file = files.get(unquote(photo_id))
@@ -43,7 +44,7 @@ def photo_host(files: Mapping[str, Path]) -> Iterator[dict[str, str]]:
                 self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
-            """Silent: the demo prints its own lines."""
+            """Print nothing: the demo prints its own lines."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()

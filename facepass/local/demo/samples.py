@@ -47,7 +47,7 @@ class Selfie:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What one run of the demo publishes and searches."""
+    """The photos and selfies that one run of the demo publishes and searches."""
 
     photos_dir: Path
     samples: tuple[Sample, ...]

@@ -1,4 +1,4 @@
-"""What the bodies of the HTTP API share: their two kinds, fields that many have, the one shape of errors."""
+"""The common part of the HTTP API's bodies: their two kinds, fields that many have, the one shape of errors."""
 
 from typing import Annotated
 
@@ -9,13 +9,13 @@ from facepass.schemas.ids import MAX_ID_CHARACTERS
 
 
 class AnswerModel(BaseModel):
-    """What the API answers. It forbids what is not declared: nothing else of Pixora's or of ours leaves."""
+    """The base of all answers. It forbids what is not declared: nothing else of Pixora's or of ours leaves."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class RequestModel(BaseModel):
-    """What the API is asked. It ignores fields that it does not know, and never repeats what was sent."""
+    """The base of all requests. It ignores fields that it does not know, and never repeats what was sent."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 

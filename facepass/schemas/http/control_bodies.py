@@ -32,7 +32,7 @@ class ShardContents(HeldShard):
 
 
 class Reloaded(AnswerModel):
-    """What a reload did: the shard held before is gone, and whether the session's was loaded anew."""
+    """The outcome of a reload: the shard held before is gone, and whether the session's was loaded anew."""
 
     dropped: bool
     loaded: bool

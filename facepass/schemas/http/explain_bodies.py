@@ -24,7 +24,7 @@ class ExplainParameters(RequestModel):
 
 
 class ExplainReason(StrEnum):
-    """Why a search with this selfie returns the photo, or does not."""
+    """The reason why a search with this selfie returns the photo, or does not."""
 
     MATCH = "match"
     """A face of the photo is at or above the threshold."""
@@ -47,7 +47,7 @@ class ExplainReason(StrEnum):
 
 
 class QualityBody(AnswerModel):
-    """How usable a face is."""
+    """The measures of how usable a face is."""
 
     size: float = Field(description="shorter side of its box, pixels of the picture at full size")
     sharpness: float = Field(description="higher is sharper; below 2 a photo's face is left out")
@@ -66,7 +66,7 @@ class SelfieFaceBody(AnswerModel):
 
 
 class ExplainedSelfie(AnswerModel):
-    """What was found in the selfie."""
+    """The findings in the selfie."""
 
     width: Count = Field(description="pixels, upright")
     height: Count
@@ -86,7 +86,7 @@ class ExplainedFace(AnswerModel):
 
 
 class ExplainedPhoto(AnswerModel):
-    """What is stored of the photo."""
+    """The photo as it is stored."""
 
     state: PhotoState | None = Field(description="null: it was deleted before it was ever indexed")
     error: PhotoErrorBody | None = Field(description="of the last failure; null: none")
@@ -105,7 +105,7 @@ _QUALITY: JsonDict = {"size": 96.25, "sharpness": 412.0, "yaw": -8.1, "pitch": -
 
 
 class Explanation(AnswerModel):
-    """Why a search with this selfie returns the photo, or does not, by what is stored now."""
+    """The reason why a search with this selfie returns the photo, or does not, by what is stored now."""
 
     session_id: Id
     photo_id: Id

@@ -20,7 +20,7 @@ S3Key = Annotated[
 
 
 class PhotoToUpload(RequestModel):
-    """Which photo an uploaded image is. An id may be an integer, which means its decimal string."""
+    """The photo that an uploaded image is. An id may be an integer, which means its decimal string."""
 
     photo_id: PhotoIdField
     session_id: SessionIdField
@@ -116,7 +116,7 @@ class IndexPending(AnswerModel):
 
 
 class BatchError(AnswerModel):
-    """Why a photo of a batch is not indexed."""
+    """The reason why a photo of a batch is not indexed."""
 
     photo_id: Id
     code: ErrorCode = Field(description="for programs")
@@ -124,7 +124,7 @@ class BatchError(AnswerModel):
 
 
 class BatchAnswer(AnswerModel):
-    """What became of a batch: `indexed`, `failed` and `no_face` add up to the photos sent."""
+    """The outcome of a batch: `indexed`, `failed` and `no_face` add up to the photos sent."""
 
     indexed: Count = Field(description="also those that were indexed before and are unchanged")
     failed: Count = Field(description="with those still pending: the session is complete only if this is 0")
@@ -156,7 +156,7 @@ class BatchAnswer(AnswerModel):
 
 
 class BatchProgress(AnswerModel):
-    """How far a batch is: the four add up to the photos sent."""
+    """The progress of a batch: the four add up to the photos sent."""
 
     indexed: Count
     failed: Count

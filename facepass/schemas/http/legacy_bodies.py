@@ -36,7 +36,7 @@ def _text_time(value: object) -> object:
 
 
 def _in_utc(value: datetime) -> datetime:
-    """A time without a zone is UTC: the first generation's clients sent none."""
+    """The time; one without a zone is UTC: the first generation's clients sent none."""
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError as exc:
@@ -49,7 +49,7 @@ EventNumber = Annotated[int, Field(ge=1, le=_MAX_NUMBER)]
 
 
 class NewEvent(RequestModel):
-    """What creating an event takes."""
+    """The body that creates an event."""
 
     name: _Text
     location: _Text | None = None
@@ -98,7 +98,7 @@ class EventSearchFields(RequestModel):
 
 
 class EventPage(RequestModel):
-    """Which events to list."""
+    """The choice of the events to list."""
 
     skip: int = Field(default=0, ge=0, le=_MAX_NUMBER, description="events to leave out at the beginning")
     limit: int = Field(default=100, ge=1, le=MAX_EVENTS_LISTED, description="events listed at most")

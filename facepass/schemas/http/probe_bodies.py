@@ -8,7 +8,7 @@ from facepass.schemas.http.body import AnswerModel
 
 
 class HealthAnswer(AnswerModel):
-    """Whether this process works. Without the broker searches still do, so that alone is `degraded`."""
+    """The health of this process. Without the broker searches still work, so that alone is `degraded`."""
 
     status: Literal["healthy", "degraded", "unhealthy"] = Field(description="unhealthy comes with status 503")
     database: Literal["connected", "unavailable"]
@@ -34,7 +34,7 @@ class HealthAnswer(AnswerModel):
 
 
 class ReadyAnswer(AnswerModel):
-    """Whether this process may answer searches now."""
+    """The readiness of this process: whether it may answer searches now."""
 
     status: Literal["ready", "not_ready"] = Field(description="not_ready comes with status 503")
     lease: bool = Field(description="deletions are seen recently enough to answer")

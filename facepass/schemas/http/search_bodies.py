@@ -57,7 +57,7 @@ class MatchBody(AnswerModel):
 
 
 class WarningCode(StrEnum):
-    """What could be better about a selfie that was searched with, or why one of several was left out."""
+    """A flaw of a selfie that was searched with, or the reason why one of several was left out."""
 
     NO_FACE = "no_face"
     OUTLIER = "outlier"
@@ -69,7 +69,7 @@ class WarningCode(StrEnum):
 
 
 class WarningBody(AnswerModel):
-    """What a guest could do better: the answer stands, but another selfie may find more."""
+    """Advice on what a guest could do better: the answer stands, but another selfie may find more."""
 
     code: WarningCode = Field(
         description="for programs; `no_face` and `outlier` (somebody else's) were left out of several selfies"
@@ -80,7 +80,7 @@ class WarningBody(AnswerModel):
 
 
 class FreshnessBody(AnswerModel):
-    """How much of the session the answer rests on."""
+    """The share of the session that the answer rests on."""
 
     revision: Count = Field(description="of the session, as searched")
     indexed_photos: Count = Field(description="photos with at least one face, as searched")

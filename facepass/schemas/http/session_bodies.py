@@ -27,7 +27,7 @@ _SESSION: JsonDict = {
 
 
 class SessionStatus(AnswerModel):
-    """What is known of a session; zeros for one that is not."""
+    """The known state of a session; zeros for one that is not known."""
 
     session_id: Id
     indexed: bool = Field(description="whether `photo_count` is above 0")
@@ -74,7 +74,7 @@ class SessionBody(AnswerModel):
 
 
 class SessionValidation(AnswerModel):
-    """Whether guests may use a session; the same body with status 200, 403 and 404."""
+    """The answer to whether guests may use a session; the same body with status 200, 403 and 404."""
 
     valid: bool
     error: str | None = Field(description="for people: why not; null when valid")
@@ -91,7 +91,7 @@ class SessionValidation(AnswerModel):
 
 
 class FacepassStatus(AnswerModel):
-    """Whether FacePass is on for a session, and how far it is indexed."""
+    """The state of FacePass for a session: whether it is on, and how far the session is indexed."""
 
     facepass_enabled: bool = Field(description="whether guests may search it")
     indexed: bool = Field(description="whether `photo_count` is above 0")
@@ -106,7 +106,7 @@ class FacepassStatus(AnswerModel):
 
 
 class PhotoErrorBody(AnswerModel):
-    """Why a photo could not be indexed."""
+    """The reason why a photo could not be indexed."""
 
     code: str = Field(description="for programs")
     message: str = Field(description="for people: what is wrong and what to do")
@@ -189,7 +189,7 @@ class PhotoList(AnswerModel):
 
 
 class PhotoListParameters(RequestModel):
-    """How to page through a session's photos."""
+    """The parameters to page through a session's photos."""
 
     state: list[PhotoState] = Field(
         default=[], description="only photos in one of these; all of them if not given"

@@ -27,7 +27,7 @@ _STATEMENTS = load_statements("api_keys")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What is known of a key.
+    """The known facts of a key.
 
     Attributes:
         expires_at: of a key that was rotated; None: it does not expire.
@@ -119,6 +119,7 @@ async def read_keys(db: Database) -> list[ApiKey]:
     """
 
     async def work(connection: Connection) -> list[ApiKey]:
+        # psycopg calls `_api_key` with each row's columns by name.
         cursor = connection.cursor(row_factory=kwargs_row(_api_key))
         return await (await cursor.execute(_STATEMENTS["all"])).fetchall()
 

@@ -30,6 +30,7 @@ class LegacyEvent:
 
     @property
     def session_id(self) -> SessionId:
+        """The id of the event's session: its UUID as text."""
         return SessionId(str(self.uuid))
 
 
@@ -42,17 +43,17 @@ async def create_event(
 
 
 async def list_events(db: Database, *, skip: int, limit: int) -> list[LegacyEvent]:
-    """At most `limit` events, oldest first, without the first `skip`. Raises: as `Database.run`."""
+    """The events, oldest first, at most `limit` after the first `skip`. Raises: as `Database.run`."""
     return await _read(db, "list", skip=skip, limit=limit)
 
 
 async def event_by_uuid(db: Database, uuid: UUID) -> LegacyEvent | None:
-    """None if there is none. Raises: as `Database.run`."""
+    """The event of that UUID; None if there is none. Raises: as `Database.run`."""
     return next(iter(await _read(db, "by_uuid", uuid=uuid)), None)
 
 
 async def event_by_number(db: Database, number: int) -> LegacyEvent | None:
-    """None if there is none. Raises: as `Database.run`."""
+    """The event of that number; None if there is none. Raises: as `Database.run`."""
     return next(iter(await _read(db, "by_number", number=number)), None)
 
 

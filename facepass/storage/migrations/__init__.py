@@ -41,6 +41,7 @@ def migrate(settings: DatabaseSettings, revision: str = "head") -> None:
     try:
         with engine.connect() as connection:
             config.attributes["connection"] = connection
+            # Alembic runs `env.py` beside this file, which calls `upgrade` or `downgrade` of files in `versions/`.
             step(config, revision)
     except DBAPIError as exc:
         original = exc.orig

@@ -1,4 +1,4 @@
-"""Where photos come from, a directory or S3, and the uploads that FacePass itself puts there. Decodes nothing."""
+"""The sources of photos, a directory or S3, and the uploads that FacePass itself puts there. Decodes nothing."""
 
 from facepass.storage.photos.errors import check_key, invalid_key
 from facepass.storage.photos.photo_port import PhotoStore, StoredPhoto

@@ -22,14 +22,14 @@ _UNFINISHED = ".part"
 
 
 class DirectoryPhotoStore:
-    """Photos are files below `root`; a key is a path from there."""
+    """A store of photos that are files below `root`; a key is a path from there."""
 
     def __init__(self, root: Path, *, max_bytes: int) -> None:
         self._root = root
         self._max_bytes = max_bytes
 
     async def fetch(self, s3_key: str) -> StoredPhoto:
-        """See `PhotoStore.fetch`."""
+        """The same as `PhotoStore.fetch`."""
         check_key(s3_key)
         return StoredPhoto(data=await asyncio.to_thread(self._read, s3_key), etag=None)
 
@@ -65,12 +65,12 @@ class DirectoryPhotoStore:
         return bytes(data)
 
     async def put(self, s3_key: str, data: bytes) -> None:
-        """See `WritablePhotoStore.put`."""
+        """The same as `WritablePhotoStore.put`."""
         check_key(s3_key)
         await asyncio.to_thread(self._change, s3_key, lambda path: _write(path, data))
 
     async def remove(self, s3_key: str) -> None:
-        """See `WritablePhotoStore.remove`."""
+        """The same as `WritablePhotoStore.remove`."""
         check_key(s3_key)
         await asyncio.to_thread(self._change, s3_key, _unlink)
 
@@ -90,7 +90,7 @@ class DirectoryPhotoStore:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Under another name first: a file of the name itself is complete, and is so after a power cut."""
+    """Write under another name first: a file of the name itself is complete, and is so after a power cut."""
     unfinished = path.with_name(path.name + _UNFINISHED)
     with unfinished.open("wb") as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""What the photo stores' failures mean, said once for both kinds, and which keys are none."""
+"""The meaning of the photo stores' failures, said once for both kinds, and which keys are none."""
 
 import errno
 import re
@@ -37,7 +37,7 @@ def check_key(s3_key: str) -> None:
 
 
 def from_s3_answer(error: ClientError) -> FacePassError:
-    """What S3's refusal means for one photo."""
+    """The error that S3's refusal means for one photo."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if code in _INVALID_KEYS:
@@ -51,7 +51,7 @@ def from_s3_answer(error: ClientError) -> FacePassError:
 
 
 def from_os_error(error: OSError) -> FacePassError:
-    """What the operating system's refusal means for one photo."""
+    """The error that the operating system's refusal means for one photo."""
     if error.errno in _NO_SUCH_FILE:
         return not_found()
     if error.errno in {errno.EACCES, errno.EPERM}:
@@ -60,24 +60,30 @@ def from_os_error(error: OSError) -> FacePassError:
 
 
 def errno_name(error: OSError) -> str:
+    """The error's name, such as `ENOENT`; its class where the system gave no number that has one."""
     return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
 def invalid_key(reason: str) -> PermanentError:
+    """The error of a key that names no photo of the store."""
     return PermanentError(ErrorCode.INVALID_S3_KEY, f"s3_key {reason}")
 
 
 def not_found() -> PermanentError:
+    """The error of a photo that is not there."""
     return PermanentError(ErrorCode.PHOTO_NOT_FOUND, "the photo store has no photo of that key")
 
 
 def forbidden(reason: str) -> PermanentError:
+    """The error of a store that refuses access to the photo."""
     return PermanentError(ErrorCode.STORE_FORBIDDEN, f"the photo store refuses access ({reason})")
 
 
 def too_large(max_bytes: int) -> PermanentError:
+    """The error of a photo of more than `max_bytes` bytes."""
     return PermanentError(ErrorCode.FILE_TOO_LARGE, f"the photo has more than {max_bytes} bytes", limit=max_bytes)
 
 
 def unavailable(reason: str) -> TransientError:
+    """The error of a store that may answer later."""
     return TransientError(ErrorCode.STORE_UNAVAILABLE, f"photo store: {reason}")

@@ -67,31 +67,31 @@ async def open_s3_store(settings: PhotoStoreSettings, place: str) -> AsyncIterat
 
 
 class S3PhotoStore:
-    """Photos are objects of a bucket; the object's key is `prefix` + `s3_key`, with a slash between the two."""
+    """Photos as objects of a bucket; the object's key is `prefix` + `s3_key`, with a slash between the two."""
 
     def __init__(self, client: Any, *, bucket: str, prefix: str, max_bytes: int) -> None:
-        """`client`: an open S3 client of aioboto3."""
+        """Take `client`, an open S3 client of aioboto3."""
         self._client = client
         self._bucket = bucket
         self._prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
         self._max_bytes = max_bytes
 
     async def fetch(self, s3_key: str) -> StoredPhoto:
-        """See `PhotoStore.fetch`."""
+        """The same as `PhotoStore.fetch`."""
         check_key(s3_key)
         with _s3_errors(from_s3_answer):
             async with asyncio.timeout(_FETCH_SECONDS):
                 return await self._read(self._prefix + s3_key)
 
     async def put(self, s3_key: str, data: bytes) -> None:
-        """See `WritablePhotoStore.put`."""
+        """The same as `WritablePhotoStore.put`."""
         check_key(s3_key)
         with _s3_errors(_refused_write):
             async with asyncio.timeout(_FETCH_SECONDS):
                 await self._client.put_object(Bucket=self._bucket, Key=self._prefix + s3_key, Body=data)
 
     async def remove(self, s3_key: str) -> None:
-        """See `WritablePhotoStore.remove`."""
+        """The same as `WritablePhotoStore.remove`."""
         check_key(s3_key)
         key = self._prefix + s3_key
         with _s3_errors(_refused_write):
@@ -136,5 +136,5 @@ def _s3_errors(refused: Callable[[ClientError], FacePassError]) -> Iterator[None
 
 
 def _refused_write(error: ClientError) -> FacePassError:
-    """Whoever writes chose the key: what S3 refuses is for the operator to mend."""
+    """The error of a refused write. Its caller chose the key: what S3 refuses is for the operator to mend."""
     return unavailable(f"not written ({from_s3_answer(error).message})")

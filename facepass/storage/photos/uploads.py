@@ -47,7 +47,7 @@ _KEY_BYTES = 24
 
 
 class UploadStore:
-    """Stores and removes uploaded photos. Several processes may use one database and photo store."""
+    """The keeper and remover of uploaded photos. Several processes may use one database and photo store."""
 
     def __init__(self, db: Database, photo_store: WritablePhotoStore) -> None:
         self._db = db

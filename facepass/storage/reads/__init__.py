@@ -1,4 +1,4 @@
-"""What the tables say of sessions, photos, faces and deletions, and whether they agree. Writes nothing."""
+"""The tables' word on sessions, photos, faces and deletions, and whether they agree. Writes nothing."""
 
 from facepass.storage.reads.differences import Compared, Difference
 from facepass.storage.reads.face_rows import StoredFace, read_photo_with_faces

@@ -1,11 +1,11 @@
-"""What `facepass verify` finds: two places that should say the same and do not."""
+"""The findings of `facepass verify`: two places that should say the same and do not."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Compared(StrEnum):
-    """What is compared with the rows that the events should have left."""
+    """A thing that is compared with the rows that the events should have left."""
 
     LEDGER = "ledger"
     TOPICS = "topics"
@@ -33,5 +33,5 @@ class Difference:
 
     @property
     def key(self) -> tuple[Compared, str, str]:
-        """The same for the same difference seen twice, whatever the values were by then."""
+        """A key: the same for the same difference seen twice, whatever the values were by then."""
         return self.compared, self.where, self.what

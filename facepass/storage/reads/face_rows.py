@@ -36,6 +36,7 @@ async def read_photo_with_faces(
     values = {"generation": store.generation.number, "session": session_id, "photo": photo_id}
     async with store.database.transaction(snapshot=True) as connection:
         (photo,) = await select_photos(connection, store, "some", {"session": session_id, "photos": [photo_id]})
+        # psycopg calls `_face` with each row's columns by name.
         cursor = connection.cursor(binary=True, row_factory=kwargs_row(_face))
         faces = await (await cursor.execute(_STATEMENTS["of_photo"], values)).fetchall()
     return photo, faces

@@ -62,11 +62,11 @@ class PhotoRow(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether anything was ever heard of the photo."""
+        """True if anything was ever heard of the photo."""
         return self.state is not None or self.deleted_at is not None or self.newest_event is not None
 
     def fenced(self, occurred_at: datetime) -> bool:
-        """Whether a deletion, of the photo or its session, covers an event of that time."""
+        """True if a deletion, of the photo or its session, covers an event of that time."""
         fences = self.deleted_at, self.session_deleted_at
         return any(fence is not None and fence >= occurred_at for fence in fences)
 
@@ -74,7 +74,7 @@ class PhotoRow(NamedTuple):
 async def read_photos(
     store: Store, session_id: SessionId, photo_ids: Iterable[PhotoId]
 ) -> dict[PhotoId, PhotoRow]:
-    """Each of some photos of a session, heard of or not; one statement.
+    """The rows of some photos of a session, heard of or not; one statement.
 
     Raises: as `Database.transaction`.
     """
@@ -92,7 +92,7 @@ async def list_photos(
     after: PhotoId | None = None,
     limit: int,
 ) -> list[PhotoRow] | None:
-    """At most `limit` of the session's photos, in the order of their ids' bytes; deleted ones too.
+    """The session's photos, at most `limit`, in the order of their ids' bytes; deleted ones too.
 
     Args:
         states: only photos in one of these; all of them if there is none.
@@ -122,6 +122,7 @@ async def select_photos(
     connection: Connection, store: Store, statement: str, values: Mapping[str, object]
 ) -> list[PhotoRow]:
     """The photos that a statement of photo_rows.sql selects, in the caller's transaction."""
+    # psycopg calls `_row` with each row's columns by name.
     cursor = connection.cursor(binary=True, row_factory=kwargs_row(_row))
     select = SQL(_STATEMENTS[statement]).format(columns=_COLUMNS)
     await cursor.execute(select, {"generation": store.generation.number, **values})
@@ -136,7 +137,7 @@ def _row(**columns: Any) -> PhotoRow:
 
 
 def _left_out_face(face: dict[str, Any]) -> LeftOutFace:
-    """As `writes` stores it."""
+    """The left-out face, as `writes` stores it."""
     x, y, width, height = face["box"]
     return LeftOutFace(
         box=Box(x=x, y=y, width=width, height=height),

@@ -1,4 +1,4 @@
-"""What stands of deletions: the newest event that one must cover, and the receipt of one that was applied."""
+"""The traces of deletions: the newest event that one must cover, and the receipt of one that was applied."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -59,7 +59,7 @@ async def read_counts(store: Store, session_id: SessionId) -> SessionCounts:
 async def read_ledgers(
     connection: Connection, generation: Generation, sessions: Collection[SessionId]
 ) -> dict[SessionId, SessionCounts]:
-    """The same of several sessions, in the caller's transaction.
+    """The ledger's rows of several sessions, in the caller's transaction.
 
     Raises: as `Database.transaction`.
     """
@@ -70,7 +70,7 @@ async def read_ledgers(
 
 
 async def is_session_known(db: Database, session_id: SessionId) -> bool:
-    """Whether anything was ever heard of the session.
+    """True if anything was ever heard of the session.
 
     Raises: as `Database.transaction`.
     """

@@ -40,7 +40,7 @@ _REMEDIES = {
 
 
 async def count_sessions(db: Database) -> int:
-    """How many sessions were ever heard of.
+    """The number of sessions that were ever heard of.
 
     Raises: as `Database.transaction`.
     """
@@ -50,7 +50,7 @@ async def count_sessions(db: Database) -> int:
 
 
 async def list_sessions(db: Database, after: str, limit: int) -> list[SessionId]:
-    """Some session ids, in order, after `after` (empty: from the first on).
+    """The session ids, at most `limit`, in order, after `after` (empty: from the first on).
 
     Raises: as `Database.transaction`.
     """
@@ -85,6 +85,7 @@ async def _compare(store: Store, sessions: Sequence[SessionId], statements: Sequ
     found: list[Difference] = []
     async with store.database.transaction(snapshot=True) as connection:
         for name in statements:
+            # psycopg calls `_difference` with each row's columns by name.
             cursor = connection.cursor(row_factory=kwargs_row(partial(_difference, remedy=_REMEDIES[name])))
             found += await (await cursor.execute(_STATEMENTS[name], values)).fetchall()
     return found
@@ -124,7 +125,7 @@ class Unaccounted:
 
 
 async def unaccounted_photos(store: Store, events: Sequence[PhotoIndexed]) -> list[Unaccounted]:
-    """Those of `events` that neither a row of the ledger nor a fence accounts for.
+    """The ones of `events` that neither a row of the ledger nor a fence accounts for.
 
     Raises: as `Database.transaction`.
     """
@@ -143,7 +144,7 @@ async def unaccounted_photos(store: Store, events: Sequence[PhotoIndexed]) -> li
 async def unfenced_deletions(
     db: Database, deletions: Sequence[PhotoDeleted | SessionDeleted]
 ) -> list[Unaccounted]:
-    """Those of `deletions` whose fence is missing or earlier.
+    """The ones of `deletions` whose fence is missing or earlier.
 
     Raises: as `Database.transaction`.
     """
@@ -158,12 +159,13 @@ async def unfenced_deletions(
 
 
 async def read_contents(store: Store, session_id: SessionId) -> ShardContents:
-    """What a shard of the session must hold, hashed inside PostgreSQL; revision 0 and nothing if it is unknown.
+    """The contents due in the session's shard, hashed inside PostgreSQL; revision 0 and nothing if it is unknown.
 
     Raises: as `Database.transaction`.
     """
     values = {"generation": store.generation.number, "session": session_id}
     async with store.database.transaction(snapshot=True) as connection:
+        # psycopg calls `_contents` with the row's columns by name.
         cursor = connection.cursor(row_factory=kwargs_row(partial(_contents, session_id)))
         contents = await (await cursor.execute(_STATEMENTS["contents"], values)).fetchone()
     assert contents is not None  # noqa: S101 - an aggregate gives one row

@@ -36,7 +36,7 @@ _BLOCK_FACES = 1024
 async def read_delta(
     connection: Connection, generation: Generation, session_id: SessionId, *, since: int, revision: int
 ) -> Delta:
-    """What changed after `since`; all there is, if that is 0.
+    """The changes after `since`; all there is, if that is 0.
 
     Args:
         revision: of the session, read in the same transaction.

@@ -1,4 +1,4 @@
-"""What a shard really holds, as a digest that the database can compute from its rows, too.
+"""The real contents of a shard, as a digest that the database can compute from its rows, too.
 
 Each face is hashed by SHA-256 over the same bytes on both sides; two halves of the hashes are summed up modulo
 2**64, so the order plays no part and no vector leaves its place. The statement `contents` of verify.sql is the

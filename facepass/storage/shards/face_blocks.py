@@ -26,7 +26,7 @@ _COLUMNS = 2 + len(_FLOAT32_COLUMNS) + 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceBlock:
-    """Some faces.
+    """A block of faces.
 
     Attributes:
         rows: shape (faces,), of FACE_ROW.
@@ -59,7 +59,7 @@ def check_copy_header(data: Buffer) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PhotoHashes:
-    """Finds photos by the hashes of their ids.
+    """A finder of photos by the hashes of their ids.
 
     Attributes:
         ordered: shape (photos,), the hashes, ascending.
@@ -71,7 +71,7 @@ class PhotoHashes:
 
     @property
     def distinct(self) -> bool:
-        """Whether no two photos have the same hash: only then they can be told apart."""
+        """True if no two photos have the same hash: only then they can be told apart."""
         return bool((self.ordered[1:] != self.ordered[:-1]).all())
 
     def find(self, hashes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -87,7 +87,7 @@ class PhotoHashes:
 
 
 def photo_hashes(data: bytes) -> PhotoHashes:
-    """`data`: the hashes of the photos in their order, 8 bytes each, big-endian."""
+    """The finder for `data`: the hashes of the photos in their order, 8 bytes each, big-endian."""
     hashes = np.frombuffer(data, ">i8").astype(np.int64)
     ordinals = np.argsort(hashes)
     return PhotoHashes(hashes[ordinals], ordinals)

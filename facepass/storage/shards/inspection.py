@@ -21,7 +21,7 @@ _REMEMBERED = 1000
 
 
 class ShardInspection:
-    """Belongs to the event loop, like the sessions that it looks at."""
+    """A look at the shards; belongs to the event loop, like the sessions that it looks at."""
 
     def __init__(self, sessions: ShardCache) -> None:
         self._cache = sessions
@@ -42,7 +42,7 @@ class ShardInspection:
         ]
 
     async def contents(self, session_id: SessionId) -> ShardContents | None:
-        """What the session's shard holds, hashed in a thread, one shard at a time; searches go on meanwhile.
+        """The contents of the session's shard, hashed in a thread, one shard at a time; searches go on meanwhile.
 
         None if no shard is held, or if it kept changing.
         """
@@ -95,7 +95,7 @@ class ShardInspection:
 
 
 def _miscounted(cached: CachedShard, counts: SessionCounts) -> bool:
-    """Whether a shard at rest is at the ledger's revision with other counts."""
+    """True if a shard at rest is at the ledger's revision with other counts."""
     shard = cached.shard
     if shard is None or (cached.work is not None and not cached.work.done()):
         return False

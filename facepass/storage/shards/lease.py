@@ -23,7 +23,7 @@ _WATCH_SECONDS = 0.1
 
 
 async def wait_until_unserved(db: Database, lease_seconds: float, *, timeout: float) -> bool:  # noqa: ASYNC109
-    """Whether no replica can return any more what was deleted; waits for that. Call it after the commit.
+    """True if no replica can return any more what was deleted; waits for that. Call it after the commit.
 
     Args:
         lease_seconds: the replicas' setting. One that has not been heard of for that long, and
@@ -51,7 +51,7 @@ async def wait_until_unserved(db: Database, lease_seconds: float, *, timeout: fl
 
 
 async def _still_serving(db: Database, replicas: Sequence[str], as_of: datetime, lapse: float) -> list[str]:
-    """Those of `replicas` that may not have applied what was committed by `as_of`."""
+    """The ones of `replicas` that may not have applied what was committed by `as_of`."""
     values = {"replicas": list(replicas), "as_of": as_of, "seconds": lapse}
     async with db.transaction() as connection:
         await connection.execute(_STATEMENTS["remove_lapsed"], values)

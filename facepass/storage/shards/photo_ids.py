@@ -35,6 +35,7 @@ class PhotoIds:
 
     @property
     def nbytes(self) -> int:
+        """The bytes that the ids and their places take."""
         return len(self.text) + self.starts.nbytes
 
     def take(self, ordinals: NDArray[np.int32]) -> list[PhotoId]:
@@ -49,7 +50,7 @@ class PhotoIds:
         return ordinal if ordinal < len(self) and self._key(ordinal) == key else None
 
     def keep(self, mask: NDArray[np.bool_]) -> "PhotoIds":
-        """Those ids where `mask` (shape (ids,)) is true."""
+        """The ids where `mask` (shape (ids,)) is true."""
         if mask.all():
             return self
         lengths = np.diff(self.starts)

@@ -6,7 +6,7 @@ from threading import Condition
 
 
 class ReadWriteLock:
-    """A waiting writer goes before readers that come later, so that searches cannot hold a deletion off."""
+    """A lock. A waiting writer goes before readers that come later, so searches cannot hold a deletion off."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -16,6 +16,7 @@ class ReadWriteLock:
 
     @contextmanager
     def read(self) -> Iterator[None]:
+        """Hold the lock for the block, beside other readers."""
         with self._changed:
             while self._writing or self._writers_waiting:
                 self._changed.wait()
@@ -30,6 +31,7 @@ class ReadWriteLock:
 
     @contextmanager
     def write(self) -> Iterator[None]:
+        """Hold the lock for the block, alone."""
         with self._changed:
             self._writers_waiting += 1
             try:

@@ -80,7 +80,7 @@ class Replica:
         metrics.polls_total.labels("complete").inc()
 
     def deadline(self) -> float | None:
-        """When the lease in force ends, in seconds of `clock`; None before the first complete poll.
+        """The end of the lease in force, in seconds of `clock`; None before the first complete poll.
 
         A search notes it before it takes hold of a shard, and its answer leaves only before it.
         """
@@ -92,7 +92,7 @@ class Replica:
 
     @staticmethod
     def expired(deadline: float) -> bool:
-        """Whether `deadline` has passed."""
+        """True if `deadline` has passed."""
         return clock() >= deadline
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class Replica:
         await self._execute("remove")
 
     async def _poll_once(self) -> bool:
-        """False if this replica's row is gone: what was polled then counts for nothing."""
+        """Poll once; False if this replica's row is gone: what was polled then counts for nothing."""
         sent = clock()
         async with self._store.database.transaction() as connection:
             as_of = await _begin_poll(connection)

@@ -51,7 +51,7 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """What one search of a shard found.
+    """The findings of one search of a shard.
 
     Attributes:
         matches: best first, at most the limit; exact ties by photo id.
@@ -68,7 +68,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardAnswer:
-    """What one search of a session found, and how fresh it is.
+    """The findings of one search of a session, and how fresh they are.
 
     Attributes:
         matches, total: as in `Ranking`.
@@ -89,7 +89,7 @@ class ShardAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """What brings a shard from any revision in [since, revision) to `revision`.
+    """The change that brings a shard from any revision in [since, revision) to `revision`.
 
     Attributes:
         photos: every photo that changed: all its faces are dropped. Ordinals in `blocks` are positions here.
@@ -116,15 +116,17 @@ class Shard:
 
     @property
     def revision(self) -> int:
+        """The session's revision that the faces are of."""
         return self._revision
 
     @property
     def faces(self) -> int:
+        """The number of faces."""
         return len(self._rows)
 
     @property
     def photos(self) -> int:
-        """Photos with at least one face."""
+        """The number of photos with at least one face."""
         return len(self._photos)
 
     @property

@@ -46,16 +46,17 @@ class CachedShard:
 
     @property
     def revision(self) -> int:
-        """Of the shard; -1 without one."""
+        """The revision of the shard; -1 without one."""
         return -1 if self.shard is None else self.shard.revision
 
     @property
     def behind(self) -> bool:
+        """True if the shard's revision is below the wanted one."""
         return self.revision < self.wanted
 
     @property
     def changing(self) -> bool:
-        """Whether the shard is being loaded or brought forward."""
+        """True if the shard is being loaded or brought forward."""
         return self.work is not None and not self.work.done()
 
     def hint(self, update: IndexUpdate) -> None:
@@ -75,7 +76,7 @@ class CachedShard:
             self.counts = counts
 
     def reached(self, revision: int, noted: int) -> None:
-        """The shard is at `revision`, by a read that began when `noted` was wanted.
+        """Note that the shard is at `revision`, by a read that began when `noted` was wanted.
 
         A hint follows its commit, so what was wanted then and was not found does not exist: the hint is from
         before the database was restored or replaced. Nothing would ever reach it, so it is forgotten.
@@ -91,10 +92,10 @@ class CachedShard:
 
 
 class ShardCache:
-    """All of them, within a memory budget: the shard used longest ago goes first. Iterates in that order."""
+    """All cached shards, within a memory budget: the shard used longest ago goes first. Iterates in that order."""
 
     def __init__(self, budget: int) -> None:
-        """`budget`: bytes of all shards."""
+        """Start empty; `budget`: bytes of all shards."""
         self._budget = budget
         self._used = 0
         self._cached: OrderedDict[SessionId, CachedShard] = OrderedDict()
@@ -103,6 +104,7 @@ class ShardCache:
         return iter(self._cached.values())
 
     def get(self, session_id: SessionId) -> CachedShard | None:
+        """The session as it is cached; None if it is not."""
         return self._cached.get(session_id)
 
     def add(self, session_id: SessionId) -> CachedShard:
@@ -111,10 +113,11 @@ class ShardCache:
         return cached
 
     def touch(self, cached: CachedShard) -> None:
-        """The cached is being searched now."""
+        """Note that the cached is being searched now."""
         self._cached.move_to_end(cached.session_id)
 
     def install(self, cached: CachedShard, shard: Shard) -> None:
+        """Put a loaded shard into its place."""
         cached.shard = shard
         metrics.shards_loaded.inc()
 

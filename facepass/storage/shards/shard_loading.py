@@ -32,7 +32,7 @@ _PHOTO_BYTES = 64
 
 
 class ShardLoading:
-    """Loads the shards of a cache, and brings them forward. `close` it when nothing is under way."""
+    """A loader of the shards of a cache, which also brings them forward. `close` it when nothing is under way."""
 
     def __init__(self, store: Store, cache: ShardCache) -> None:
         self._store = store
@@ -124,6 +124,7 @@ class ShardLoading:
             delta = await read_delta(
                 connection, self._store.generation, cached.session_id, since=since, revision=counts.revision
             )
+        # In a thread, under the shard's own lock: the event loop serves others meanwhile.
         await asyncio.get_running_loop().run_in_executor(self._applying, shard.apply, delta)
         metrics.shard_deltas_total.inc()
         cached.note(counts)
@@ -149,10 +150,11 @@ async def _alone(cached: CachedShard, work: Callable[[CachedShard], Coroutine[No
 
 
 def _note_failure(work: asyncio.Task[None]) -> None:
-    """Whoever waited has the exception; without anybody waiting it must not be reported as lost."""
+    """Look at the exception. Whoever waited has it; without anybody waiting it must not be reported as lost."""
     if not work.cancelled():
         work.exception()
 
 
 def not_found() -> PermanentError:
+    """The error of a session that nothing is known of."""
     return PermanentError(ErrorCode.SESSION_NOT_FOUND, "nothing is known of this session")

@@ -96,7 +96,7 @@ class Shards:
             raise not_found()
 
     def counts(self, session_id: SessionId) -> SessionCounts | None:
-        """What the newest load or poll read of a session; None if it is not held, or not read yet. Never waits."""
+        """The session's counts as the newest load or poll read them; None if not held or not read. Never waits."""
         cached = self._cache.get(session_id)
         return None if cached is None else cached.counts
 
@@ -163,6 +163,7 @@ class Shards:
         elif here:
             ranking = search()
         else:
+            # In a thread: `Shard.search`, with the arguments bound in `search` above.
             ranking = await asyncio.get_running_loop().run_in_executor(self._searching, search)
         return ShardAnswer(
             matches=ranking.matches,
@@ -187,7 +188,7 @@ class Shards:
         return cached
 
     async def _reach(self, cached: CachedShard, revision: int, wait: float) -> None:
-        """Return when the shard is at `revision` or dropped, when the time is over, or without a database."""
+        """Wait until the shard is at `revision` or dropped, the time is over, or no database is there."""
         try:
             async with asyncio.timeout(wait):
                 await self._loading.read_on(cached)

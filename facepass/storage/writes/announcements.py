@@ -1,4 +1,4 @@
-"""What Pixora announces of sessions."""
+"""The write door for what Pixora announces of sessions."""
 
 from facepass.schemas.events import SessionUpdated
 from facepass.schemas.ledger import Effect

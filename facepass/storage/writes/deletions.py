@@ -16,7 +16,7 @@ from facepass.storage.writes.ledger_rows import STATEMENTS, lock_sessions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
-    """What a deletion did.
+    """The outcome of a deletion.
 
     Attributes:
         effect: written, or duplicate if an equal or later deletion was there already.

@@ -1,4 +1,4 @@
-"""What every write door shares: locking sessions, reading what the ledger says of photos, moving its counters."""
+"""The write doors' common part: locking sessions, reading what the ledger says of photos, moving its counters."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ Key = tuple[SessionId, PhotoId]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRows:
-    """What the ledger says of some photos and their sessions.
+    """The ledger's word on some photos and their sessions.
 
     Attributes:
         photos: by photo.
@@ -47,7 +47,7 @@ async def lock_sessions(connection: Connection, sessions: Iterable[SessionId]) -
 
 
 async def read_rows(connection: Connection, generation: int, photos: Iterable[Key]) -> LedgerRows:
-    """What the ledger says of some photos, of which there is at least one; each may be named more than once."""
+    """The ledger's word on some photos, of which there is at least one; each may be named more than once."""
     keys = list(dict.fromkeys(photos))
     sessions, photo_ids = zip(*keys, strict=True)
     cursor = await connection.execute(
@@ -88,7 +88,7 @@ def _photo_row(row: Sequence[Any]) -> LedgerRow:
 
 @dataclass(slots=True)
 class _Moves:
-    """By how much one session's counters move."""
+    """The amounts by which one session's counters move."""
 
     revision: int
     states: Counter[PhotoState] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What came of photos as PostgreSQL takes it: results as columns of a statement, faces as a binary COPY.
+"""The outcomes of photos as PostgreSQL takes them: results as columns of a statement, faces as a binary COPY.
 
 The format is that of https://www.postgresql.org/docs/current/sql-copy.html, and for `halfvec` that of pgvector's
 `halfvec_recv`. All numbers big-endian; a column is its length and its bytes.

@@ -1,5 +1,5 @@
-"""What an event may do to a photo, and what is told of it then: fences, duplicates and retries, as plain functions
-on values."""
+"""The rules on what an event may do to a photo, and what is told of it then: fences, duplicates and retries, as
+plain functions on values."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ LONGEST_RETRY = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """What the database holds of a photo for one generation: its row, or that there is none, and its fence.
+    """The database's word on a photo for one generation: its row, or that there is none, and its fence.
 
     Attributes:
         state: None if the generation has no row of the photo.
@@ -48,10 +48,11 @@ class LedgerRow:
     fence: datetime | None = None
 
     def rests_on(self, event: PhotoIndexed) -> bool:
-        """Whether the row is about this very event (or one of the same time)."""
+        """True if the row is about this very event (or one of the same time)."""
         return self.state not in (None, PhotoState.DELETED) and self.occurred_at == event.occurred_at
 
     def rests_on_newer(self, event: PhotoIndexed) -> bool:
+        """True if the row is about a newer event."""
         if self.state is None or self.state is PhotoState.DELETED or self.occurred_at is None:
             return False
         return self.occurred_at > event.occurred_at
@@ -59,7 +60,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unchanged:
-    """That an event changes nothing, and why: `code` for one that a fence stops."""
+    """The verdict that an event changes nothing, and why: `code` for one that a fence stops."""
 
     effect: Effect
     code: ErrorCode | None = None
@@ -71,7 +72,7 @@ _NEEDS_TIME = Unchanged(effect=Effect.FENCED, code=ErrorCode.OCCURRED_AT_REQUIRE
 
 
 def judge_processing(row: LedgerRow, event: PhotoIndexed) -> Unchanged | None:
-    """Why there is nothing to do for `event`; None if the photo must be fetched and its faces written.
+    """The reason why there is nothing to do for `event`; None if the photo must be fetched and its faces written.
 
     An event that the row already rests on passes even without an `occurred_at` of its own: it passed its fence
     when it was registered, and would stay pending for ever if it were stopped now.
@@ -88,7 +89,7 @@ def judge_processing(row: LedgerRow, event: PhotoIndexed) -> Unchanged | None:
 
 
 def judge_registration(row: LedgerRow, event: PhotoIndexed) -> Unchanged | None:
-    """Why `event` is not registered as pending; None if it is: only a newer one makes a photo pending (again)."""
+    """The reason not to register `event` as pending, or None: only a newer one makes a photo pending (again)."""
     return judge_processing(row, event) or (_DUPLICATE if row.rests_on(event) else None)
 
 
@@ -164,7 +165,7 @@ def _with_faces(row: LedgerRow, outcome: PhotoOutcome) -> LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What became of one photo event. `update` is what to publish on `index-updates`, for duplicates too."""
+    """The outcome of one photo event. `update` is what to publish on `index-updates`, for duplicates too."""
 
     effect: Effect
     update: IndexUpdate
@@ -173,7 +174,7 @@ class Written:
 def answer(
     photo: PhotoEvent, row: LedgerRow, *, generation: int, revision: int, unchanged: Unchanged | None = None
 ) -> Written:
-    """What became of `photo`, of which `row` is the row as it is now.
+    """The outcome for `photo`, of which `row` is the row as it is now.
 
     Args:
         revision: the session's, for an event that a fence stops: the row is not about it.

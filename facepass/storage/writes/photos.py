@@ -84,7 +84,7 @@ async def _register(connection: Connection, generation: int, photos: Sequence[Ph
 
 
 async def triage_photos(store: Store, photos: Sequence[PhotoEvent]) -> list[Written | None]:
-    """Which of `photos` must be fetched and embedded: None. Of the others, what `save_photos` would answer.
+    """An answer for each: None if the photo must be fetched and embedded, else what `save_photos` would answer.
 
     Only reads, and yet has its place here: it answers for `save_photos`, by the same rows and rules. That one
     judges again under its locks. In the order of `photos`.
@@ -152,7 +152,7 @@ async def _save(
 
 
 async def _write_results(connection: Connection, generation: int, ledger: LedgerRows, changed: _Changed) -> None:
-    """Faces come from a photo's newest result, also when a newer event of the same call is pending."""
+    """Write results; faces come from a photo's newest one, also when a newer event of the same call is pending."""
     columns = await _write_events(connection, ledger, changed.events)
     rows = {key: changed.rows[key] for key in in_lock_order(changed.rows)}
     outcomes = {key: changed.outcomes[key] for key in rows if key in changed.outcomes}
@@ -203,5 +203,5 @@ def key_of(photo: PhotoEvent) -> Key:
 
 
 def in_lock_order(keys: Iterable[Key]) -> list[Key]:
-    """Code points sort as UTF-8 bytes do, which is how PostgreSQL's collation "C" compares."""
+    """The keys sorted: code points sort as UTF-8 bytes do, which is how PostgreSQL's collation "C" compares."""
     return sorted(keys)

@@ -7,8 +7,10 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Make the tables of the first release."""
     run_file("0001_tables.up.sql")
 
 
 def downgrade() -> None:
+    """Remove these tables, with all that they hold."""
     run_file("0001_tables.down.sql")
