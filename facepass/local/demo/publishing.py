@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 from facepass.embedding import read_spec
 from facepass.local.demo.samples import Sample
@@ -13,8 +12,8 @@ from facepass.schemas.events import PhotoIndexed
 from facepass.schemas.ids import PhotoId, SessionId
 from facepass.schemas.ledger import PhotoState
 from facepass.schemas.settings import ModelSettings, read_settings
-from facepass.storage import Connection, open_database, open_store
-from facepass.storage.writes import LedgerRow, read_rows
+from facepass.storage import Store, open_database, open_store
+from facepass.storage.reads import PhotoRow, read_photos
 from facepass.streams.kafka import open_publisher
 
 SESSION_ID = SessionId("demo")
@@ -43,7 +42,7 @@ async def publish(stack: Stack, samples: Sequence[Sample]) -> list[PhotoIndexed]
 
 async def wait_until_settled(
     stack: Stack, events: Sequence[PhotoIndexed], *, progress: Callable[[int], None]
-) -> Mapping[str, LedgerRow]:
+) -> Mapping[str, PhotoRow]:
     """Wait until no photo is pending.
 
     Args:
@@ -55,14 +54,14 @@ async def wait_until_settled(
     Raises:
         FacePassError: a process ended, or nothing moved for two minutes.
     """
-    settled: dict[str, LedgerRow] = {}
+    settled: dict[str, PhotoRow] = {}
     loop = asyncio.get_running_loop()
     async with open_database(stack.database) as database:
         store = await open_store(database, read_spec(read_settings(ModelSettings)))
         moved = loop.time()
         while waiting := [event for event in events if event.photo_id not in settled]:
             stack.check()
-            found = await database.run(partial(_settled_rows, generation=store.generation.number, events=waiting))
+            found = await _settled_photos(store, waiting)
             if found:
                 settled.update(found)
                 moved = loop.time()
@@ -75,8 +74,6 @@ async def wait_until_settled(
     return settled
 
 
-async def _settled_rows(
-    connection: Connection, *, generation: int, events: Sequence[PhotoIndexed]
-) -> dict[str, LedgerRow]:
-    ledger = await read_rows(connection, generation, [(event.session_id, event.photo_id) for event in events])
-    return {key[1]: row for key, row in ledger.photos.items() if row.state not in (None, PhotoState.PENDING)}
+async def _settled_photos(store: Store, events: Sequence[PhotoIndexed]) -> dict[str, PhotoRow]:
+    rows = await read_photos(store, SESSION_ID, [event.photo_id for event in events])
+    return {photo_id: row for photo_id, row in rows.items() if row.state not in (None, PhotoState.PENDING)}

@@ -25,7 +25,7 @@ from facepass.schemas.errors import ErrorCode, FacePassError, PermanentError
 from facepass.schemas.http.search_bodies import SearchAnswer
 from facepass.schemas.ids import check_id
 from facepass.schemas.ledger import PhotoState
-from facepass.storage.writes import LedgerRow
+from facepass.storage.reads import PhotoRow
 
 _HOST = "127.0.0.1"
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -102,7 +102,7 @@ def _files(session: Session) -> Mapping[str, Path]:
     return {sample.photo_id: session.photos_dir / sample.s3_key for sample in session.samples}
 
 
-def _index(console: Console, stack: Stack, samples: Sequence[Sample]) -> Mapping[str, LedgerRow]:
+def _index(console: Console, stack: Stack, samples: Sequence[Sample]) -> Mapping[str, PhotoRow]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"indexing {len(samples)} photos", total=len(samples))
@@ -126,7 +126,7 @@ def _search(stack: Stack, selfie: Path, *, revision: int) -> SearchAnswer:
     return SearchAnswer.model_validate_json(answer.content)
 
 
-def _report_states(console: Console, settled: Mapping[str, LedgerRow], *, strict: bool) -> bool:
+def _report_states(console: Console, settled: Mapping[str, PhotoRow], *, strict: bool) -> bool:
     """One line on what became of the photos; with `strict` a failed one is a failure of the demo."""
     states = [row.state for row in settled.values()]
     counted = ", ".join(f"{states.count(state)} {state}" for state in PhotoState if state in states)
@@ -137,7 +137,7 @@ def _report_states(console: Console, settled: Mapping[str, LedgerRow], *, strict
     return not (strict and failed)
 
 
-def _table(found: _Found, settled: Mapping[str, LedgerRow]) -> Table:
+def _table(found: _Found, settled: Mapping[str, PhotoRow]) -> Table:
     answer = found.answer
     table = Table(
         title=f"selfie: {found.selfie.name} ({answer.total_matches} photos, {answer.query_time_ms:.0f} ms)",
