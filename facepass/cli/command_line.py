@@ -33,8 +33,8 @@ def main() -> None:
         app()
     except FacePassError as error:
         entry = ERROR_TABLE.get(error.code)
-        hint = f" {entry.hint}" if entry and entry.hint else ""
-        print(f"facepass: {error.message} [{error.code}]{hint}", file=sys.stderr)
+        advice = f" {entry.command_line}" if entry and entry.command_line else ""
+        print(f"facepass: {error.message} [{error.code}]{advice}", file=sys.stderr)
         sys.exit(exit_status(error))
 
 

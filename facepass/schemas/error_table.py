@@ -20,7 +20,7 @@ class ErrorEntry:
             itself knows when.
         challenge: WWW-Authenticate, of a 401.
         photo: what to tell people about a photo that is not indexed for this: what is wrong, and what to do.
-        hint: for an operator on the command line, about what the failure's own message cannot know.
+        command_line: for an operator on the command line, about what the failure's own message cannot know.
     """
 
     status: int
@@ -28,7 +28,7 @@ class ErrorEntry:
     retry_after: int | None = None
     challenge: str | None = None
     photo: str | None = None
-    hint: str | None = None
+    command_line: str | None = None
 
     @property
     def clients_fault(self) -> bool:
@@ -168,13 +168,13 @@ ERROR_TABLE: Mapping[str, ErrorEntry] = {
         status=503,
         example="PostgreSQL does not answer",
         retry_after=5,
-        hint="Is PostgreSQL running where FACEPASS_DATABASE says? `facepass doctor` looks.",
+        command_line="Is PostgreSQL running where FACEPASS_DATABASE says? `facepass doctor` looks.",
     ),
     ErrorCode.BROKER_UNAVAILABLE: ErrorEntry(
         status=503,
         example="Kafka does not answer: try again later",
         retry_after=5,
-        hint="Is Kafka running where FACEPASS_KAFKA says? `facepass doctor` looks.",
+        command_line="Is Kafka running where FACEPASS_KAFKA says? `facepass doctor` looks.",
     ),
     ErrorCode.EVENT_REFUSED: ErrorEntry(
         status=503, example="Kafka refuses: TopicAuthorizationFailedError", retry_after=60

@@ -83,7 +83,9 @@ photo_failures_total = Counter("photo_failures", "Failures while indexing a phot
 # streams --------------------------------------------------------------------------------------------------
 
 events_total = Counter(
-    "events", "Events consumed, by topic and outcome: applied or an error code", ["topic", "outcome"]
+    "events",
+    "Events consumed, by topic and outcome: applied, duplicate, fenced or an error code",
+    ["topic", "outcome"],
 )
 dead_letters_total = Counter("dead_letters", "Events put on facepass-dead-letters, by error code", ["code"])
 dead_letters_open = Gauge(

@@ -1,4 +1,4 @@
-"""The outcomes of photos, for those who wait for them.
+"""The results of photos, for those who wait for them.
 
 The updates on `index-updates` tell at once; they may be lost, so whoever waits also looks into the ledger now and
 then, and that alone is enough. Nobody who waits holds a connection.
@@ -32,7 +32,7 @@ _GONE = (UpdateStatus.FENCED, UpdateStatus.DELETED, UpdateStatus.SESSION_DELETED
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoResult:
-    """The outcome of a photo's event, or of a newer one.
+    """The result of a photo's event, or of a newer one.
 
     Attributes:
         status: `indexed`, `no_face`, `filtered`, `failed` or `fenced`.
@@ -54,7 +54,7 @@ FENCED = PhotoResult(status=UpdateStatus.FENCED, revision=0, code=ErrorCode.FENC
 
 
 def stored_result(photo: PhotoRow) -> PhotoResult | None:
-    """The outcome of the event that a photo's row rests on; None while it is pending, or if there is no row."""
+    """The result of the event that a photo's row rests on; None while it is pending, or if there is no row."""
     status = None if photo.state is None else UpdateStatus(photo.state)
     if status not in _TERMINAL:
         return None
@@ -68,7 +68,7 @@ def stored_result(photo: PhotoRow) -> PhotoResult | None:
 
 
 def _result_of(photo: PhotoRow, occurred_at: datetime) -> PhotoResult | None:
-    """The outcome of an event of that time, or of a newer one; None if nothing yet."""
+    """The result of an event of that time, or of a newer one; None if nothing yet."""
     if photo.fenced(occurred_at):
         return FENCED
     if photo.occurred_at is None or photo.occurred_at < occurred_at:

@@ -163,7 +163,7 @@ def test_altered_selfies_lose_few(
 # --- small, many and large faces ---
 
 WIDTHS = {16: 0.2, 20: 0.65, 24: 0.9, 32: 1.0, 40: 1.0, 60: 1.0}
-"""Face width in a picture of 1920 x 1080, and the share of faces to be found and matched (ARCHITECTURE.md)."""
+"""Face width in a picture of 1920 x 1080, and the share of faces to be found and matched (docs/decisions)."""
 
 SURE_WIDTH = 24
 """From this width on no face may match another person; below, its own must be the closest (seen at 20 pixels: 0.62

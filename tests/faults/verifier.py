@@ -1,6 +1,6 @@
 """Compares the table of what must come out with plain SQL, plain Kafka reads and HTTP answers.
 
-It imports nothing of FacePass: what it knows of the tables and topics it knows from ARCHITECTURE.md, so a mistake
+It imports nothing of FacePass: what it knows of the tables and topics it knows from the migrations, so a mistake
 of the product cannot hide in code that both share.
 """
 

@@ -30,15 +30,15 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dead_letters.command("list")
-def list_letters() -> None:
+def list_dead_letters() -> None:
     """Count the open letters by cause: error code and the topic that the events came from."""
-    from facepass.cli.operating import list_letters as run
+    from facepass.cli.operating import list_dead_letters as run
 
     asyncio.run(run())
 
 
 @dead_letters.command("show")
-def show_letters(
+def show_dead_letters(
     ids: Ids = None,
     *,
     code: Code = None,
@@ -49,7 +49,7 @@ def show_letters(
     limit: Annotated[int, typer.Option(min=1, help="Letters shown at most.")] = 20,
 ) -> None:
     """Print open letters: why each was given up, where its event came from, its headers, its ids."""
-    from facepass.cli.operating import show_letters as run
+    from facepass.cli.operating import show_dead_letters as run
 
     asyncio.run(
         run(_selection(ids=ids, code=code, topic=topic, session=session, photo=photo, since=since), limit=limit)
@@ -57,7 +57,7 @@ def show_letters(
 
 
 @dead_letters.command("replay")
-def replay_letters(
+def replay_dead_letters(
     ids: Ids = None,
     *,
     code: Code = None,
@@ -71,7 +71,7 @@ def replay_letters(
 
     Mend the cause first: an event that fails again becomes a new letter. To replay one twice changes nothing.
     """
-    from facepass.cli.operating import replay_letters as run
+    from facepass.cli.operating import replay_dead_letters as run
 
     selection = _selection(ids=ids, code=code, topic=topic, session=session, photo=photo, since=since)
     _demand_a_choice(selection, everything=everything)
@@ -79,7 +79,7 @@ def replay_letters(
 
 
 @dead_letters.command("discard")
-def discard_letters(
+def discard_dead_letters(
     ids: Ids = None,
     *,
     code: Code = None,
@@ -90,7 +90,7 @@ def discard_letters(
     everything: Everything = False,
 ) -> None:
     """Count letters as handled without publishing anything. They stay in their topic as long as it is kept."""
-    from facepass.cli.operating import discard_letters as run
+    from facepass.cli.operating import discard_dead_letters as run
 
     selection = _selection(ids=ids, code=code, topic=topic, session=session, photo=photo, since=since)
     _demand_a_choice(selection, everything=everything)

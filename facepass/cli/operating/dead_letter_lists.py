@@ -21,7 +21,7 @@ _MAX_HEADER = 200
 """Bytes of a foreign header that are shown."""
 
 
-async def list_letters() -> None:
+async def list_dead_letters() -> None:
     """Print the open letters by cause, the most frequent first.
 
     Raises:
@@ -40,7 +40,7 @@ async def list_letters() -> None:
         print("no open dead letters")
 
 
-async def show_letters(selection: Selection, *, limit: int) -> None:
+async def show_dead_letters(selection: Selection, *, limit: int) -> None:
     """Print letters, the header's bytes and the ids alone of what the events say.
 
     Raises: as `read_open_dead_letters`.
@@ -57,7 +57,7 @@ async def show_letters(selection: Selection, *, limit: int) -> None:
         print("no open dead letters are meant")
 
 
-async def replay_letters(selection: Selection) -> None:
+async def replay_dead_letters(selection: Selection) -> None:
     """Publish the events again, and mark their letters.
 
     Raises: as `read_open_dead_letters` and `handle_dead_letters`.
@@ -65,7 +65,7 @@ async def replay_letters(selection: Selection) -> None:
     await _handle(selection, Handled.REPLAYED)
 
 
-async def discard_letters(selection: Selection) -> None:
+async def discard_dead_letters(selection: Selection) -> None:
     """Mark letters as discarded.
 
     Raises: as `read_open_dead_letters` and `handle_dead_letters`.

@@ -39,7 +39,7 @@ from facepass.use_cases import PhotoResults
 _log = get_logger(__name__)
 
 _DRAIN_SECONDS = 5
-"""What requests under way get to finish after a signal; with closing the parts less than the ten seconds after
+"""What requests under way get to finish after a signal; with closing them less than the ten seconds after
 which `docker stop` kills."""
 
 
@@ -98,13 +98,13 @@ async def serve(host: str, port: int, *, control_port: int | None = None) -> Non
             control = listening.enter_context(listen(CONTROL_HOST, control_port, "--control-port"))
         engine = await asyncio.to_thread(open_engine, settings.model)
         async with AsyncExitStack() as stack:
-            parts = await _open_parts(stack, engine, settings)
+            resources = await _open_resources(stack, engine, settings)
             if control is not None:
-                await stack.enter_async_context(_controlled(parts, control))
-            await _answer(parts, server)
+                await stack.enter_async_context(_controlled(resources, control))
+            await _answer(resources, server)
 
 
-async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Resources:
+async def _open_resources(stack: AsyncExitStack, engine: FaceEngine, settings: _Settings) -> Resources:
     database = await open_waiting(stack, lambda: open_database(settings.database), waiting_for="PostgreSQL")
     store = await until_available(lambda: open_store(database, engine.spec), waiting_for="PostgreSQL")
     shards = Shards(store, settings.shards)
@@ -133,10 +133,10 @@ async def _open_parts(stack: AsyncExitStack, engine: FaceEngine, settings: _Sett
 
 
 @asynccontextmanager
-async def _controlled(parts: Resources, listening: socket.socket) -> AsyncIterator[None]:
+async def _controlled(resources: Resources, listening: socket.socket) -> AsyncIterator[None]:
     """The control port, for the time of the block."""
     config = uvicorn.Config(
-        create_control_app(parts),
+        create_control_app(resources),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -153,14 +153,14 @@ async def _controlled(parts: Resources, listening: socket.socket) -> AsyncIterat
         await serving
 
 
-async def _answer(parts: Resources, server: socket.socket) -> None:
+async def _answer(resources: Resources, server: socket.socket) -> None:
     # uvicorn raises the signal that ended it anew, to end the process: with these handlers it only returns, and
-    # the parts are closed in order.
+    # the resources are closed in order.
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: None)
     config = uvicorn.Config(
-        create_app(parts),
+        create_app(resources),
         http=BoundedReads,
         proxy_headers=False,  # X-Forwarded-For is read by the limits alone, from FACEPASS_TRUSTED_PROXIES
         log_config=None,  # structlog's handlers stay; one line a request comes from the application itself
@@ -168,6 +168,6 @@ async def _answer(parts: Resources, server: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
-    _log.info("serving", address="{}:{}".format(*server.getsockname()[:2]), model=parts.engine.spec.pack)
+    _log.info("serving", address="{}:{}".format(*server.getsockname()[:2]), model=resources.engine.spec.pack)
     await uvicorn.Server(config).serve(sockets=[server])
     _log.info("stopped", worker="serve")

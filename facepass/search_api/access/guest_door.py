@@ -73,7 +73,8 @@ class GuestDoor:
         Raises:
             PermanentError: `session_not_found` (404), `facepass_disabled` (403), `session_unannounced` (403); as
                 `Guard.check_guest`.
-            TransientError: `database_unavailable`, only for a session that is not held, or of `Guard.check_guest`.
+            TransientError: `database_unavailable`, only for a session whose shard is not in memory, or of
+                `Guard.check_guest`.
         """
         await self.enter(request, session_id)
         refused = await self.refusal(session_id)
@@ -105,12 +106,12 @@ class GuestDoor:
     async def refusal(self, session_id: SessionId) -> PermanentError | None:
         """The reason why guests may not use a session; None if they may.
 
-        A session whose shard is held costs no round trip to the database: what its newest poll read decides, so a
-        session that `session-updated` switches off or on again is refused or admitted one poll (a second) later.
-        Of one that is not held a single row is read.
+        A session whose shard is in memory costs no round trip to the database: what its newest poll read decides,
+        so a session that `session-updated` switches off or on again is refused or admitted one poll (a second)
+        later. Of another a single row is read.
 
         Raises:
-            TransientError: `database_unavailable`, only for a session that is not held.
+            TransientError: `database_unavailable`, only for a session whose shard is not in memory.
         """
         counts = self.shards.counts(session_id)
         if counts is None:

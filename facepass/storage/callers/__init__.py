@@ -1,4 +1,4 @@
-"""The records of those who call: API keys, the secret of guests' tokens, idempotency keys, legacy events.
+"""The rows of those who call: API keys, the secret of guests' tokens, idempotency keys, legacy events.
 
 Decides nothing about a call: that is `search_api.access`.
 """

@@ -2,8 +2,8 @@
 
 Together they keep the promise that nothing deleted is returned to a search begun after the deletion was
 acknowledged, and that a process which is cut off, or frozen and woken, shows it for no longer than a lease.
-ARCHITECTURE.md has the rules and why each is there; every one was checked against a model, so their order is not
-a matter of taste.
+docs/decisions/poll-and-lease.md has the rules and why each is there; every one was checked against a model, so
+their order is not a matter of taste.
 """
 
 import asyncio

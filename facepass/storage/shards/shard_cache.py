@@ -28,7 +28,7 @@ class CachedShard:
         counts: the newest ledger row read.
         wanted: the revision that the shard should be at, noted also while the shard is being loaded.
         hidden: photos whose deletion was heard of, until the shard is at the revision given with each.
-        hidden_until: the same for the whole cached.
+        hidden_until: the same for the whole session.
         nbytes: memory set aside for the shard.
         work: the load or catch-up under way.
         advanced: set, and replaced, whenever the shard got further.
@@ -113,7 +113,7 @@ class ShardCache:
         return cached
 
     def touch(self, cached: CachedShard) -> None:
-        """Note that the cached is being searched now."""
+        """Note that the session is being searched now."""
         self._cached.move_to_end(cached.session_id)
 
     def install(self, cached: CachedShard, shard: Shard) -> None:

@@ -33,8 +33,8 @@ class Pipeline:
     """The means that `index_photos` works with. Make one with `open_pipeline`.
 
     Attributes:
-        room: as many photos of batches as may be in memory at once.
-        slow_room: as many swept photos as may be fetched slowly at once.
+        places: as many photos of batches as may be in memory at once.
+        slow_places: as many swept photos as may be fetched slowly at once.
         threads: where photos are analysed.
         limits: on the photos that are given up for good.
     """
@@ -44,8 +44,8 @@ class Pipeline:
     engine: Analyser
     outlet: Outlet
     settings: IngestSettings
-    room: asyncio.Semaphore
-    slow_room: asyncio.Semaphore
+    places: asyncio.Semaphore
+    slow_places: asyncio.Semaphore
     threads: ThreadPoolExecutor
     limits: DeadLetterLimits
 
@@ -84,8 +84,8 @@ async def open_pipeline(
             engine=engine,
             outlet=outlet,
             settings=settings,
-            room=asyncio.Semaphore(max(settings.fetch_concurrency, engine.threads)),
-            slow_room=asyncio.Semaphore(sweep_places(settings) // 2),
+            places=asyncio.Semaphore(max(settings.fetch_concurrency, engine.threads)),
+            slow_places=asyncio.Semaphore(sweep_places(settings) // 2),
             threads=threads,
             limits=limits or DeadLetterLimits(),
         )

@@ -1,4 +1,4 @@
-"""The half of indexing without effects: triage, fetch, analyse. What goes wrong with a photo is its outcome."""
+"""The half of indexing that writes nothing: triage, fetch, analyse. What goes wrong with one is its outcome."""
 
 import asyncio
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ async def _outcome(pipeline: Pipeline, task: Task) -> PhotoOutcome:
     pending = PhotoOutcome(photo=task.photo, state=PhotoState.PENDING)
     swept = task.record is None
     try:
-        async with nullcontext() if swept else pipeline.room:
+        async with nullcontext() if swept else pipeline.places:
             stored = await (_fetch_swept if swept else _fetch)(pipeline, task)
             found = await _analyse(pipeline, stored)
     except TransientError as exc:
@@ -70,9 +70,9 @@ async def _fetch_swept(pipeline: Pipeline, task: Task) -> StoredPhoto:
     fetching = asyncio.create_task(_try(pipeline, task))
     try:
         done, _ = await asyncio.wait([fetching], timeout=_FETCH_RETRY_SECONDS)
-        if not done and pipeline.slow_room.locked():
+        if not done and pipeline.slow_places.locked():
             raise _unread(_FETCH_RETRY_SECONDS)
-        async with nullcontext() if done else pipeline.slow_room:
+        async with nullcontext() if done else pipeline.slow_places:
             return await fetching
     finally:
         fetching.cancel()

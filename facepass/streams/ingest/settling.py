@@ -1,4 +1,4 @@
-"""The half of indexing that has the effects: rows, updates, dead letters, metrics, a log line. In this order."""
+"""The half of indexing that writes: rows, updates, dead letters, metrics, a log line. In this order."""
 
 from collections.abc import Sequence
 from time import monotonic

@@ -80,7 +80,7 @@ class ModelPhoto:
 
 @dataclass
 class Model:
-    """What the rows must say, by the rules in ARCHITECTURE.md."""
+    """What the rows must say, by the rules in docs/decisions."""
 
     photos: dict[tuple[str, str], ModelPhoto] = field(default_factory=dict)
     fences: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Each trap of Faust that ARCHITECTURE.md names, and that we do not fall in. Real Faust, real broker."""
+"""Each trap of Faust that our Kafka room names, and that we do not fall in. Real Faust, real broker."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
